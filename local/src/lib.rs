@@ -1,0 +1,1 @@
+//! Keywire in one process.
