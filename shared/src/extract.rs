@@ -1,0 +1,193 @@
+//! What handlers take from a request: the fields of a JSON body, and who is calling.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, header};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::client_address::ClientAddress;
+use crate::front::{Front, RequestId};
+use crate::problem::{Code, FieldError, Problem, Result};
+
+/// How much of a body over the limit is still read: a client that is busy sending would otherwise
+/// meet a reset before it reads the 413.
+const DRAIN_BYTES: usize = 256 * 1024;
+/// Longest User-Agent kept, in characters.
+const USER_AGENT_CHARS: usize = 256;
+
+/// Who is calling, for throttles, sessions and the audit log.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The client's address.
+    pub address: ClientAddress,
+    /// The request's id.
+    pub request_id: String,
+    /// User-Agent, at most 256 characters, control characters replaced.
+    pub user_agent: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let front = "every router stands behind the front";
+        let address = *parts.extensions.get::<ClientAddress>().expect(front);
+        let RequestId(request_id) = parts.extensions.get::<RequestId>().expect(front).clone();
+        Ok(Self { address, request_id, user_agent: user_agent(&parts.headers) })
+    }
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()).into_owned();
+    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    Some(text.chars().take(USER_AGENT_CHARS).map(clean).collect())
+}
+
+/// Why a field's value is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Stable code, like `too_short`.
+    pub code: &'static str,
+    /// A sentence that says what to do.
+    pub message: String,
+}
+
+impl Invalid {
+    /// A refusal.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The fields of a JSON object, taken one by one; what is wrong is reported together.
+///
+/// Its text is overwritten when it is dropped, because it may hold a password.
+#[derive(Debug)]
+pub struct Fields {
+    map: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl<S: Sync> FromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(Code::UnsupportedMediaType));
+        }
+        let front = Arc::clone(
+            request.extensions().get::<Arc<Front>>().expect("every router stands behind the front"),
+        );
+        let limit = front.http.body_bytes.0;
+        let reading = read_body(request.into_body(), limit);
+        let body = tokio::time::timeout(front.http.body_timeout, reading)
+            .await
+            .map_err(|_| Problem::new(Code::RequestTimeout))??;
+        Self::parse(&body)
+    }
+}
+
+/// `application/json`, with or without parameters, as RFC 8259 §11 registers it.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
+        return false;
+    };
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+async fn read_body(mut body: Body, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    // Reserved at once: a vector that grows leaves copies of the password behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
+    let mut seen = 0usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Problem::new(Code::BadRequest).detail("The body broke off or is not well framed.")
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen = seen.saturating_add(data.len());
+        if seen <= limit {
+            bytes.extend_from_slice(&data);
+        } else if seen > limit.saturating_add(DRAIN_BYTES) {
+            break;
+        }
+    }
+    if seen <= limit {
+        return Ok(bytes);
+    }
+    let close = HeaderValue::from_static("close");
+    Err(Problem::new(Code::BodyTooLarge)
+        .detail(format!("At most {limit} bytes are taken."))
+        .header(header::CONNECTION, close))
+}
+
+impl Fields {
+    fn parse(body: &[u8]) -> Result<Self> {
+        let value = serde_json::from_slice(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Problem::new(Code::MalformedJson)
+                .detail(format!("Parsing stopped at line {line}, column {column}."))
+        })?;
+        match value {
+            Value::Object(map) => Ok(Self { map, errors: Vec::new() }),
+            _ => Err(Problem::validation(vec![FieldError {
+                pointer: String::new(),
+                code: "wrong_type",
+                message: "Send a JSON object.".to_owned(),
+            }])),
+        }
+    }
+
+    /// Takes a text field and parses it; what is wrong with it is remembered.
+    pub fn text<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(String) -> std::result::Result<T, Invalid>,
+    ) -> Option<T> {
+        let parsed = match self.map.remove(name) {
+            Some(Value::String(text)) => parse(text),
+            Some(_) => Err(Invalid::new("wrong_type", format!("Send {name} as a text."))),
+            None => Err(Invalid::new("required", format!("Enter the {name}."))),
+        };
+        parsed.map_err(|invalid| self.refuse(name, invalid)).ok()
+    }
+
+    /// Ends the taking: the value, if nothing was wrong and no field is left over.
+    ///
+    /// # Errors
+    /// 422 `validation_failed` with one entry for each wrong field.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T> {
+        let unknown: Vec<String> = self.map.keys().cloned().collect();
+        for name in unknown {
+            self.refuse(
+                &name,
+                Invalid::new("unknown_field", "Leave this field out; it is not known here."),
+            );
+        }
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Problem::validation(std::mem::take(&mut self.errors))),
+        }
+    }
+
+    fn refuse(&mut self, name: &str, Invalid { code, message }: Invalid) {
+        // RFC 6901 §3: `~` and `/` are escaped in a pointer.
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        self.errors.push(FieldError { pointer, code, message });
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        for value in self.map.values_mut() {
+            if let Value::String(text) = value {
+                text.zeroize();
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What every HTTP request passes, in order: its id, the Host check, the client's address, CORS, and
+//! on the way out the rendering of problems and one log line.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use uuid::Uuid;
+
+use crate::client_address::{self, ClientAddress, Unknown};
+use crate::problem::{Code, Problem};
+use crate::settings::{self, Http};
+
+/// Header that carries the request's id back to the client.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a browser may remember a preflight's answer.
+const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
+/// Host names that always mean this machine.
+const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// What the front knows: the settings, and what follows from them.
+#[derive(Debug)]
+pub struct Front {
+    /// The settings as read.
+    pub http: Http,
+}
+
+/// The request's id: Lambda's when there is one, else a UUID v7. Stands in `instance`, the log and
+/// the audit log.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
+/// Marks a request whose address could not be verified (mode `cloudfront`, not through CloudFront);
+/// its [`ClientAddress`] is then the peer's.
+#[derive(Debug, Clone, Copy)]
+pub struct AddressUnverified;
+
+impl Front {
+    /// The front for these settings.
+    pub fn new(http: Http) -> Arc<Self> {
+        Arc::new(Self { http })
+    }
+
+    /// Puts the front before a router. Unknown paths and methods become problems, too.
+    pub fn layer(self: &Arc<Self>, router: Router) -> Router {
+        let origins = Arc::clone(self);
+        let cors = CorsLayer::new()
+            .allow_origin(AllowOrigin::predicate(move |origin, request| {
+                origins.allows_origin(origin, &request.headers, &request.uri)
+            }))
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+            .expose_headers([
+                header::RETRY_AFTER,
+                HeaderName::from_static("ratelimit"),
+                HeaderName::from_static("ratelimit-policy"),
+                REQUEST_ID,
+            ])
+            .max_age(PREFLIGHT_AGE);
+        router
+            .fallback(|| async { Problem::new(Code::NotFound) })
+            .layer(cors)
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn_with_state(Arc::clone(self), pass))
+    }
+
+    /// Whether a page of this origin may call: the request's own origin if its Host was checked,
+    /// `PUBLIC_URL`'s, or one of `ALLOWED_ORIGINS`. Compared exactly, so `null` never matches.
+    pub fn allows_origin(&self, origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
+        let Ok(origin) = origin.to_str() else { return false };
+        let public = self.http.public_url.as_ref().map(settings::Origin::of);
+        let listed = self.http.allowed_origins.iter().chain(&public);
+        if listed.map(settings::Origin::as_str).any(|allowed| allowed == origin) {
+            return true;
+        }
+        // Without the Host check the Host header is whatever a rebound DNS name says.
+        let own = host(headers, uri).map(|host| format!("http://{host}"));
+        self.http.host_check && own.is_some_and(|own| own.eq_ignore_ascii_case(origin))
+    }
+
+    fn allows_host(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        if !self.http.host_check {
+            return true;
+        }
+        let Some(host) = host(headers, uri) else { return false };
+        let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
+        let name = authority.host();
+        let public = self.http.public_url.as_ref().and_then(|url| url.host_str());
+        LOOPBACK_NAMES.into_iter().chain(public).any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The Host the request was addressed to.
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let header = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    header.or_else(|| uri.authority().map(http::uri::Authority::as_str))
+}
+
+async fn pass(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&mut request);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = if front.allows_host(request.headers(), request.uri()) {
+        set_address(&front.http, &mut request);
+        request.extensions_mut().insert(front);
+        next.run(request).await
+    } else {
+        Problem::new(Code::HostRefused)
+            .detail("Use localhost, 127.0.0.1 or the host of PUBLIC_URL.")
+            .into_response()
+    };
+    let response = finish(response, &id);
+    let status = response.status().as_u16();
+    let duration_ms = started.elapsed().as_millis();
+    tracing::info!(request.id = %id, %method, path, status, duration_ms, "request");
+    response
+}
+
+fn request_id(request: &mut Request) -> String {
+    if let Some(RequestId(given)) = request.extensions().get() {
+        return given.clone();
+    }
+    let id = Uuid::now_v7().to_string();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    id
+}
+
+fn set_address(http: &Http, request: &mut Request) {
+    let secret = http.origin_verify.as_ref();
+    let found = client_address::resolve(
+        http.client_address,
+        secret,
+        request.headers(),
+        request.extensions(),
+    );
+    let address = match found {
+        Ok(address) => address,
+        Err(Unknown::Unverified) => {
+            request.extensions_mut().insert(AddressUnverified);
+            client_address::peer(request.extensions()).unwrap_or(ClientAddress::NONE)
+        }
+        Err(Unknown::NoPeer) => {
+            tracing::error!("the server did not say who is at the other end of a request");
+            ClientAddress::NONE
+        }
+    };
+    request.extensions_mut().insert(address);
+}
+
+/// Renders the problem a response carries; a bare error status becomes one, its headers kept.
+fn finish(mut response: Response, id: &str) -> Response {
+    let status = response.status();
+    let problem = response.extensions_mut().remove::<Problem>();
+    if problem.is_some() || status.is_client_error() || status.is_server_error() {
+        let problem = problem.unwrap_or_else(|| Problem::from_status(status));
+        let mut rendered = problem.render(id);
+        let described = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CACHE_CONTROL];
+        for (name, value) in response.headers() {
+            if !described.contains(name) {
+                rendered.headers_mut().append(name, value.clone());
+            }
+        }
+        response = rendered;
+    }
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that CatchPanicLayer calls")]
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    Problem::internal(&format!("panic: {text}")).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Settings that the functions and the realtime node have in common.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::{Bytes, Reader, Value};
+use crate::client_address::Mode;
+
+/// How Postgres is reached.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// `DATABASE_URL`: a `postgres://` URL, its password included.
+    pub url: SecretString,
+    /// `DATABASE_POOL`: connections at most.
+    pub pool: u32,
+    /// `DATABASE_TIMEOUT`: the wait for a connection and, again, for a statement's answer.
+    pub timeout: Duration,
+}
+
+impl Database {
+    /// Reads the group; the address is required.
+    pub fn read(reader: &mut Reader) -> Self {
+        let url = reader.required::<String>(
+            "DATABASE_URL",
+            "Address of Postgres, such as `postgres://user:password@host/name`.",
+        );
+        Self::at(url, reader)
+    }
+
+    /// Reads the group but for the address, which the caller knows.
+    pub fn at(url: impl Into<SecretString>, reader: &mut Reader) -> Self {
+        Self {
+            url: url.into(),
+            pool: reader.get(
+                "DATABASE_POOL",
+                "10",
+                "Connections to Postgres at most. More let more statements run at once and cost the server memory.",
+            ),
+            timeout: reader.get(
+                "DATABASE_TIMEOUT",
+                "2s",
+                "Longest wait for a connection and for a statement's answer; then 503.",
+            ),
+        }
+    }
+}
+
+/// What holds for every HTTP request.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// `PUBLIC_URL`: the address that users see.
+    pub public_url: Option<Url>,
+    /// `ALLOWED_ORIGINS`: origins allowed beside `PUBLIC_URL`'s, each `scheme://host[:port]`.
+    pub allowed_origins: Vec<Origin>,
+    /// `HOST_CHECK`: whether only known Host names are answered.
+    pub host_check: bool,
+    /// `CLIENT_ADDRESS`: where the client's address is read.
+    pub client_address: Mode,
+    /// `ORIGIN_VERIFY`: the secret that CloudFront sends as `X-Origin-Verify`.
+    pub origin_verify: Option<SecretString>,
+    /// `BODY_BYTES`: the largest request body.
+    pub body_bytes: Bytes,
+    /// `BODY_TIMEOUT`: the longest wait for a whole request body.
+    pub body_timeout: Duration,
+}
+
+impl Http {
+    /// Reads the group; `host_check` is the default for this kind of process, `on` or `off`.
+    pub fn read(reader: &mut Reader, host_check: &str) -> Self {
+        let http = Self {
+            public_url: reader.optional(
+                "PUBLIC_URL",
+                "The address that users see, such as `https://app.example.com`; every link is built from it and its origin may connect. `cargo run` takes `http://localhost:` and its port.",
+            ),
+            allowed_origins: reader.get(
+                "ALLOWED_ORIGINS",
+                "",
+                "Further origins whose pages may call the API and open sockets, exact and comma-separated.",
+            ),
+            host_check: reader.get(
+                "HOST_CHECK",
+                host_check,
+                "`on`: answer only to the Host names `localhost`, `127.0.0.1`, `[::1]` and `PUBLIC_URL`'s, else 421; stops DNS rebinding. On by default under `cargo run`.",
+            ),
+            client_address: reader.get(
+                "CLIENT_ADDRESS",
+                "peer",
+                "Where the client's address is read: `peer` (the socket), `gateway` (API Gateway's sourceIp) or `cloudfront` (CloudFront-Viewer-Address beside the right X-Origin-Verify).",
+            ),
+            origin_verify: reader.optional(
+                "ORIGIN_VERIFY",
+                "The generated secret that CloudFront sends as `X-Origin-Verify`; needed by `CLIENT_ADDRESS=cloudfront`.",
+            ),
+            body_bytes: reader.get(
+                "BODY_BYTES",
+                "16 KiB",
+                "Largest request body; a larger one is 413.",
+            ),
+            body_timeout: reader.get(
+                "BODY_TIMEOUT",
+                "10s",
+                "Longest wait for a whole request body; then 408.",
+            ),
+        };
+        if http.client_address == Mode::Cloudfront && http.origin_verify.is_none() {
+            reader.refuse("CLIENT_ADDRESS=cloudfront needs ORIGIN_VERIFY, the generated secret that CloudFront sends");
+        }
+        http
+    }
+}
+
+/// An origin, serialised as browsers send it: `scheme://host[:port]`, lower case, no path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin of a URL.
+    pub fn of(url: &Url) -> Self {
+        Self(url.origin().ascii_serialization())
+    }
+
+    /// The serialised form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Origin {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || "an origin like `https://app.example.com`, without a path".to_owned();
+        let url = Url::parse(text).map_err(|_| wrong())?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if bare && url.origin().is_tuple() { Ok(Self::of(&url)) } else { Err(wrong()) }
+    }
+}
+
+/// What an access token says of its issuer and audience, and how long it holds.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// `TOKEN_ISSUER`: claim `iss`.
+    pub issuer: String,
+    /// `TOKEN_AUDIENCE`: claim `aud`.
+    pub audience: String,
+    /// `ACCESS_TOKEN_LIFETIME`: from `iat` to `exp`.
+    pub access_lifetime: Duration,
+}
+
+impl Tokens {
+    /// Reads the group.
+    pub fn read(reader: &mut Reader) -> Self {
+        Self {
+            issuer: reader.get(
+                "TOKEN_ISSUER",
+                "keywire",
+                "Claim `iss` of access tokens; functions and nodes must agree.",
+            ),
+            audience: reader.get(
+                "TOKEN_AUDIENCE",
+                "keywire",
+                "Claim `aud` of access tokens; functions and nodes must agree.",
+            ),
+            access_lifetime: reader.get(
+                "ACCESS_TOKEN_LIFETIME",
+                "1h",
+                "How long an access token is valid. Revocation does not wait for it.",
+            ),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text at a terminal, JSON elsewhere.
+    Auto,
+    /// One readable line each.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Value for LogFormat {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("`auto`, `text` or `json`".to_owned()),
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `LOG`: a filter such as `info` or `info,realtime=debug`.
+    pub filter: String,
+    /// `LOG_FORMAT`.
+    pub format: LogFormat,
+}
+
+impl Log {
+    /// Reads the group.
+    pub fn read(reader: &mut Reader) -> Self {
+        Self {
+            filter: reader.get(
+                "LOG",
+                "info",
+                "What is logged, such as `warn` or `info,realtime=debug`.",
+            ),
+            format: reader.get(
+                "LOG_FORMAT",
+                "auto",
+                "`text`, `json`, or `auto`: text at a terminal, JSON elsewhere.",
+            ),
+        }
+    }
+}
