@@ -1,1 +1,6 @@
-//! Keywire in one process.
+//! Everything in one process on a laptop, and the `cargo dev` commands.
+
+pub mod child;
+pub mod places;
+pub mod postgres;
+mod tools;

@@ -1,2 +1,2 @@
-//! x
+//! The `cargo dev` commands.
 fn main() {}

@@ -1,0 +1,231 @@
+//! A private PostgreSQL: found or fetched, prepared once, run as a child, restarted if it ends, stopped
+//! with this process. It listens on a unix socket in a directory only its own account may enter.
+
+mod fetch;
+mod find;
+mod run;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+pub use find::{Installation, OLDEST};
+pub use run::Postgres;
+
+use crate::child::Account;
+use crate::places;
+
+/// The cluster's superuser, who owns the tables: migrations run as this role.
+pub const OWNER: &str = "keywire";
+
+/// The database of the local process.
+pub const DATABASE: &str = "keywire";
+
+/// The longest path of a unix socket on every system: macOS allows 104 bytes with the closing zero.
+const SOCKET_PATH_MAX: usize = 103;
+
+/// The socket's file name, which clients make from the port.
+const SOCKET_NAME: &str = ".s.PGSQL.5432";
+
+/// Where a PostgreSQL may come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// An installed one, else a fetched one.
+    #[default]
+    Auto,
+    /// Only an installed one: nothing is ever downloaded.
+    Installed,
+    /// Always the fetched one, whatever is installed.
+    Fetched,
+}
+
+/// How to look for a PostgreSQL.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Where it may come from.
+    pub source: Source,
+    /// The directory of `initdb` and `postgres`, if the user names one; then no other is tried.
+    pub bindir: Option<PathBuf>,
+    /// The `PATH` to look along.
+    pub path: Option<OsString>,
+    /// Where a fetched one is kept.
+    pub cache: PathBuf,
+}
+
+impl Search {
+    /// Finds or fetches one, preferring a major version for which `data` already holds a directory, so
+    /// that installing a newer PostgreSQL does not hide the data of the older one.
+    ///
+    /// # Errors
+    /// If there is none, saying where it looked and how to install one.
+    pub fn find(&self, data: &Path, announce: impl Fn(&str)) -> anyhow::Result<Installation> {
+        if let Some(bindir) = &self.bindir {
+            return Installation::at(bindir).context("PG_BINDIR does not name a usable PostgreSQL");
+        }
+        let found = match self.source {
+            Source::Fetched => Vec::new(),
+            Source::Auto | Source::Installed => find::installed(self.path.as_deref()),
+        };
+        let with_data = found.iter().position(|one| data.join(one.major.to_string()).is_dir());
+        if let Some(chosen) = found.into_iter().nth(with_data.unwrap_or(0)) {
+            return Ok(chosen);
+        }
+        if self.source == Source::Installed {
+            bail!("no PostgreSQL found{}", how_to_install());
+        }
+        let account = Account::for_server()?;
+        let dir = places::reachable(&self.cache.join("postgres"), account.as_ref());
+        fetch::fetched(&dir, announce).with_context(|| {
+            format!("no PostgreSQL found, and none could be fetched{}", how_to_install())
+        })
+    }
+}
+
+fn how_to_install() -> String {
+    format!(
+        " (looked in {}; {OLDEST} or newer).\n\
+         Install one:  apt-get install postgresql  |  brew install postgresql@17\n\
+         or name one:  PG_BINDIR=/path/to/bin      |  DATABASE_URL=postgres://owner@host/name",
+        find::places()
+    )
+}
+
+/// What a cluster's data is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It is kept: every commit reaches the disk.
+    Kept,
+    /// It is thrown away with the process: nothing waits for the disk, and there are more connections.
+    Disposable,
+}
+
+/// A cluster of databases on this machine: which server runs it, as whom, and where its files are.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// The server's programs.
+    installation: Installation,
+    /// Whom it runs as, if not as this process.
+    account: Option<Account>,
+    /// The data directory. Its existence means that it was prepared to the end.
+    data: PathBuf,
+    /// The directory of its socket.
+    socket: PathBuf,
+    /// What the server says.
+    log: PathBuf,
+    /// Whether it survives this process.
+    durability: Durability,
+}
+
+impl Cluster {
+    /// The cluster of that installation's major version under `dir`, which is created as needed.
+    ///
+    /// # Errors
+    /// If a directory cannot be made or belongs to somebody else.
+    pub fn new(
+        installation: Installation,
+        dir: &Path,
+        durability: Durability,
+    ) -> anyhow::Result<Self> {
+        let account = Account::for_server()?;
+        let dir = places::reachable(dir, account.as_ref());
+        if let Some(parent) = dir.parent() {
+            places::create_open(parent)?;
+        }
+        places::create_private(&dir, account.as_ref())?;
+        let socket = short_enough(dir.join("socket"));
+        places::create_private(&socket, account.as_ref())?;
+        let data = dir.join(installation.major.to_string());
+        let log = data.with_extension("log");
+        Ok(Self { installation, account, data, socket, log, durability })
+    }
+
+    /// Whether its data directory was prepared before.
+    pub fn exists(&self) -> bool {
+        self.data.is_dir()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The server that runs it.
+    pub fn installation(&self) -> &Installation {
+        &self.installation
+    }
+
+    /// The directory of its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The owner's URL of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        let socket: String = url_encoded(&self.socket.to_string_lossy());
+        format!("postgres://{OWNER}@localhost/{database}?host={socket}")
+    }
+
+    /// Directories of other major versions beside it, whose data this one does not see.
+    pub fn others(&self) -> Vec<PathBuf> {
+        let dir = self.data.parent().into_iter().filter_map(|dir| std::fs::read_dir(dir).ok());
+        let paths = dir.flatten().filter_map(Result::ok).map(|entry| entry.path());
+        paths
+            .filter(|path| {
+                *path != self.data
+                    && path.join("PG_VERSION").is_file()
+                    && path.extension().is_none()
+            })
+            .collect()
+    }
+}
+
+/// The directory itself, or a short one in `/tmp` named by its hash when a socket's path would be cut.
+fn short_enough(dir: PathBuf) -> PathBuf {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    if dir.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_MAX {
+        return dir;
+    }
+    let mut hasher = DefaultHasher::new();
+    dir.hash(&mut hasher);
+    // Not TMPDIR, which is a long path on macOS.
+    PathBuf::from(format!("/tmp/keywire-{:016x}", hasher.finish()))
+}
+
+/// Percent-encodes a path for a URL's query.
+fn url_encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_socket_path_falls_back_to_a_short_one_of_its_own() {
+        let short = PathBuf::from("/srv/app/.local/postgres/socket");
+        assert_eq!(short_enough(short.clone()), short);
+        let long = |c: &str| PathBuf::from(format!("/{}/socket", c.repeat(100)));
+        assert!(short_enough(long("a")).join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_MAX);
+        assert_ne!(short_enough(long("a")), short_enough(long("b")));
+    }
+
+    #[test]
+    fn a_path_with_spaces_survives_the_url() {
+        assert_eq!(url_encoded("/a b/ü?&"), "/a%20b/%C3%BC%3F%26");
+    }
+
+    #[test]
+    fn with_downloads_forbidden_a_missing_postgres_says_how_to_install_one() {
+        let search = Search { source: Source::Installed, ..Search::default() };
+        let nothing = Path::new("/nonexistent");
+        // The machine of this test may have one in the usual directories; then it is found.
+        match search.find(nothing, |line| panic!("announced {line}")) {
+            Ok(found) => assert!(found.major >= OLDEST),
+            Err(error) => assert!(error.to_string().contains("apt-get install postgresql")),
+        }
+    }
+}
