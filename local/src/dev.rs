@@ -1,0 +1,3 @@
+//! The `cargo dev` commands.
+
+pub mod aws_tools;
