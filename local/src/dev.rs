@@ -1,3 +1,58 @@
 //! The `cargo dev` commands.
 
 pub mod aws_tools;
+mod prepare;
+mod redis;
+mod runner;
+mod scratch;
+mod services;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shared::settings::Reader;
+
+use crate::settings::Machine;
+
+/// What the command line says.
+#[derive(Debug, Parser)]
+#[command(name = "cargo dev", bin_name = "cargo dev", about = "What developers of Keywire run")]
+struct Arguments {
+    /// Which command.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Each command, with its own arguments.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the tests with everything they need.
+    Test(test::Arguments),
+    /// Run any command with what the tests need: a debugger, psql, one test over and over.
+    With(test::Given),
+    /// Write `.sqlx/` anew from the queries, so that they compile without a database.
+    Prepare(prepare::Arguments),
+}
+
+/// Runs the command that the command line names.
+///
+/// # Errors
+/// If it cannot do its work; that a test failed is an exit code, not an error.
+pub async fn run() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mut reader = Reader::from_env();
+    let machine = Machine::read(&mut reader);
+    reader.finish()?;
+    match arguments.command {
+        Command::Test(arguments) => test::test(&machine, arguments).await,
+        Command::With(given) => test::with(&machine, given).await,
+        Command::Prepare(arguments) => prepare::prepare(&machine, arguments).await,
+    }
+}
+
+/// Says a line to the person who runs the command; standard output is the tests' own.
+#[expect(clippy::print_stderr, reason = "a command line program speaks to its user")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}

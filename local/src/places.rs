@@ -24,7 +24,7 @@ pub fn reachable(preferred: &Path, account: Option<&Account>) -> PathBuf {
 }
 
 /// Whether every existing parent lets the account through. Access lists are not asked.
-fn enterable(path: &Path, account: &Account) -> bool {
+pub(crate) fn enterable(path: &Path, account: &Account) -> bool {
     path.ancestors().skip(1).filter_map(|parent| fs::metadata(parent).ok()).all(|parent| {
         let bit = if parent.uid() == account.uid {
             0o100

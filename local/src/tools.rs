@@ -1,10 +1,13 @@
 //! Installers that machines have anyway: npm, pip, apt-get.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+
+use crate::places;
 
 /// Installs what `requirements` lists, each file by its hash, into the directory `target`.
 ///
@@ -20,6 +23,28 @@ pub(crate) fn pip_install(requirements: &str, target: &Path) -> anyhow::Result<(
         .arg("-r")
         .arg(&list);
     run(&mut pip)
+}
+
+/// Installs into a directory of its own inside `dir` and gives it its name when whole, so that an
+/// interrupted download is simply made again. Any account may enter the result: root's servers run as one.
+///
+/// # Errors
+/// If it cannot be installed.
+pub(crate) fn install_once(
+    dir: &Path,
+    done: &Path,
+    install: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    places::create_open(dir)?;
+    let work = tempfile::Builder::new().prefix("new-").tempdir_in(dir)?;
+    install(work.path())?;
+    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
+    let work = work.keep();
+    match fs::rename(&work, done) {
+        // Another process fetched the same at the same time; its copy is as good.
+        Err(_) if done.is_dir() => fs::remove_dir_all(&work).context("cannot remove a second copy"),
+        other => other.with_context(|| format!("cannot rename to {}", done.display())),
+    }
 }
 
 /// Whether the program is there at all.

