@@ -2,10 +2,18 @@
 //!
 //! It knows no Lambda, no Redis and no socket.
 
+pub mod access_token;
 pub mod client_address;
 pub mod clock;
+pub mod credentials;
+pub mod db;
 pub mod extract;
 pub mod front;
+pub mod password;
 pub mod problem;
+pub mod rate_limit;
+pub mod refresh_token;
+pub mod role;
+pub mod secrets;
 pub mod settings;
 pub mod telemetry;

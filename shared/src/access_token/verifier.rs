@@ -1,0 +1,198 @@
+//! Checking access tokens against the public keys in the database.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use super::{Claims, TYPE};
+use crate::db::{self, Database, signing_keys::PublicKey};
+use crate::settings::Tokens;
+
+/// Longest token looked at, in bytes.
+const MAX_BYTES: usize = 8 * 1024;
+/// How far clocks may differ, in seconds.
+const LEEWAY: i64 = 5;
+/// Longest lifetime believed, in seconds; a later `exp` is not one of ours.
+const MAX_LIFETIME: i64 = 31 * 24 * 3_600;
+/// Keys are read again at most so often for an unknown `kid`, or an attacker would choose how often.
+const RELOAD_PAUSE: Duration = Duration::from_secs(30);
+/// Keys are read again at least so often while tokens come, so that a retirement is noticed.
+const MAX_AGE: Duration = Duration::from_mins(1);
+
+/// Why a token is refused. Clients only hear `token_invalid`.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not a token of ours: form, header, signature or a claim.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// Was good until `exp`.
+    #[error("expired")]
+    Expired,
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Store(#[from] db::Error),
+}
+
+/// The header, all of it: any further member (`crit`, `jku`, `jwk`, `x5u`) is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    typ: String,
+    kid: String,
+}
+
+/// The payload: our claims, and one that is optional for others and never set by us.
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(flatten)]
+    claims: Claims,
+    #[serde(default)]
+    nbf: Option<i64>,
+}
+
+/// Checks tokens; shared by all requests of a process.
+#[derive(Clone)]
+pub struct Verifier {
+    db: Database,
+    tokens: Tokens,
+    keys: Arc<RwLock<Cache>>,
+    /// Held while keys are read, so that one reading serves all who wait.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Cache {
+    by_kid: HashMap<String, (DecodingKey, Option<OffsetDateTime>)>,
+    read_at: Option<Instant>,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// A verifier that reads its keys when the first token comes.
+    pub fn new(db: Database, tokens: Tokens) -> Self {
+        Self { db, tokens, keys: Arc::default(), reading: Arc::default() }
+    }
+
+    /// What the token says, if it is one of ours and holds now. The session is not asked.
+    ///
+    /// # Errors
+    /// [`TokenError`]; only `Store` is worth another try.
+    pub async fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Claims, TokenError> {
+        let kid = check_header(token)?;
+        let key = self.key(&kid, now).await?;
+        let mut signature_only = Validation::new(Algorithm::EdDSA);
+        // Claims are checked below, each one required: the crate takes absent ones for right.
+        signature_only.validate_exp = false;
+        signature_only.validate_aud = false;
+        signature_only.required_spec_claims.clear();
+        let decoded = jsonwebtoken::decode::<Payload>(token, &key, &signature_only);
+        let decoded = decoded.map_err(|_| TokenError::Invalid("signature or claims"))?;
+        let Payload { claims, nbf } = decoded.claims;
+        self.check_claims(&claims, nbf, now.unix_timestamp())?;
+        Ok(claims)
+    }
+
+    fn check_claims(&self, claims: &Claims, nbf: Option<i64>, now: i64) -> Result<(), TokenError> {
+        let wrong = |claim| Err(TokenError::Invalid(claim));
+        let lifetime = claims.exp.saturating_sub(claims.iat);
+        if claims.iss != self.tokens.issuer {
+            return wrong("iss");
+        }
+        if claims.aud != self.tokens.audience {
+            return wrong("aud");
+        }
+        if claims.iat > now.saturating_add(LEEWAY) {
+            return wrong("iat");
+        }
+        if nbf.is_some_and(|nbf| nbf > now.saturating_add(LEEWAY)) {
+            return wrong("nbf");
+        }
+        if !(1..=MAX_LIFETIME).contains(&lifetime) {
+            return wrong("exp");
+        }
+        if claims.exp.saturating_add(LEEWAY) < now { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
+    /// The key of this id, read again when it is unknown or the copy is old.
+    async fn key(&self, kid: &str, now: OffsetDateTime) -> Result<DecodingKey, TokenError> {
+        let (mut found, age) = self.cached(kid, now);
+        let stale = match (&found, age) {
+            (_, None) => true,
+            (Some(_), Some(age)) => age > MAX_AGE,
+            (None, Some(age)) => age > RELOAD_PAUSE,
+        };
+        if stale {
+            let reading = self.reading.lock().await;
+            // Somebody may have read them while we waited.
+            if self.cached(kid, now).1.is_none_or(|newer| age.is_some_and(|age| newer >= age)) {
+                match self.db.run(db::signing_keys::list(self.db.pool())).await {
+                    Ok(keys) => self.store(&keys),
+                    // While the database is away, the keys we know still verify.
+                    Err(error) if found.is_none() => return Err(error.into()),
+                    Err(error) => tracing::warn!(%error, "signing keys could not be read again"),
+                }
+            }
+            drop(reading);
+            found = self.cached(kid, now).0;
+        }
+        found.ok_or(TokenError::Invalid("kid"))
+    }
+
+    fn cached(&self, kid: &str, now: OffsetDateTime) -> (Option<DecodingKey>, Option<Duration>) {
+        let cache = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let held = |retire_at: &Option<OffsetDateTime>| retire_at.is_none_or(|at| now < at);
+        let key = cache.by_kid.get(kid).filter(|(_, retire_at)| held(retire_at));
+        (key.map(|(key, _)| key.clone()), cache.read_at.map(|at| at.elapsed()))
+    }
+
+    fn store(&self, keys: &[PublicKey]) {
+        let by_kid = keys.iter().filter_map(|key| {
+            let decoding = DecodingKey::from_ed_components(key.public_jwk.get("x")?.as_str()?);
+            Some((key.kid.clone(), (decoding.ok()?, key.retire_at)))
+        });
+        let mut cache = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *cache = Cache { by_kid: by_kid.collect(), read_at: Some(Instant::now()) };
+    }
+}
+
+/// The key id, if the header is exactly one of ours.
+fn check_header(token: &str) -> Result<String, TokenError> {
+    if token.len() > MAX_BYTES {
+        return Err(TokenError::Invalid("size"));
+    }
+    let part = token.split('.').next().unwrap_or_default();
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Invalid("form"))?;
+    let header: Header =
+        serde_json::from_slice(&json).map_err(|_| TokenError::Invalid("header"))?;
+    // Exact text: `eddsa` or `none` is another algorithm.
+    if header.alg != "EdDSA" {
+        return Err(TokenError::Invalid("alg"));
+    }
+    if header.typ != TYPE {
+        return Err(TokenError::Invalid("typ"));
+    }
+    Ok(header.kid)
+}
+
+#[cfg(test)]
+impl Verifier {
+    /// A verifier that knows these keys and never asks a database.
+    pub(super) fn with_keys(tokens: Tokens, keys: &[PublicKey]) -> Self {
+        let verifier = Self::new(Database::never(), tokens);
+        verifier.store(keys);
+        verifier
+    }
+}

@@ -1,0 +1,151 @@
+//! Postgres: the pool, its errors, the migrations; all SQL is in the modules below.
+
+pub mod audit;
+pub mod buckets;
+pub mod passwords;
+pub mod roles;
+pub mod sessions;
+pub mod sign_in;
+pub mod signing_keys;
+pub mod users;
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
+
+use crate::problem::{Code, Problem};
+use crate::settings;
+
+/// The migrations, in order; applied as the owner.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// The role that serves requests. It owns nothing.
+pub const SERVING_ROLE: &str = "keywire_app";
+
+/// A connection idle for longer is tried before it is handed out: Postgres may have restarted.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// What can go wrong with a statement.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Postgres is away, starting, full or silent; another try may succeed.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The answer did not come within `DATABASE_TIMEOUT`.
+    #[error("the database did not answer in time")]
+    Silent,
+    /// A named constraint refused the row.
+    #[error("constraint {0} refused the row")]
+    Constraint(String),
+    /// A fault of ours.
+    #[error("the statement failed: {0}")]
+    Fault(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            sqlx::Error::Database(database) => {
+                let state = database.code().unwrap_or_default();
+                match (database.constraint(), database.is_unique_violation()) {
+                    (Some(name), true) => Self::Constraint(name.to_owned()),
+                    _ if is_passing(&state) => Self::Unavailable(error),
+                    _ => Self::Fault(error),
+                }
+            }
+            _ => Self::Fault(error),
+        }
+    }
+}
+
+/// SQLSTATEs that pass: connection lost (08), out of resources (53), shutting down or starting
+/// (57P), cancelled (57014), read-only during a failover (25006), serialisation and deadlock (40).
+fn is_passing(state: &str) -> bool {
+    matches!(state.get(..2), Some("08" | "53" | "40"))
+        || state.starts_with("57P")
+        || matches!(state, "57014" | "25006")
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(_) | Error::Silent => {
+                tracing::warn!(%error, "database not available");
+                Self::unavailable()
+            }
+            // A constraint that a caller did not turn into an answer of its own is a fault, too.
+            Error::Constraint(_) | Error::Fault(_) => {
+                tracing::error!(%error, "statement failed");
+                Self::new(Code::Internal)
+            }
+        }
+    }
+}
+
+/// The pool and how long an answer may take.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+    timeout: Duration,
+}
+
+impl Database {
+    /// A pool that connects when it is first used. `role` is set on each connection.
+    ///
+    /// # Errors
+    /// When the address cannot be parsed.
+    pub fn new(settings: &settings::Database, role: Option<&str>) -> Result<Self, sqlx::Error> {
+        let mut options: PgConnectOptions = settings.url.expose_secret().parse()?;
+        options = options.application_name("keywire");
+        if let Some(role) = role {
+            options = options.options([("role", role)]);
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.pool)
+            .acquire_timeout(settings.timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, timeout: settings.timeout })
+    }
+
+    /// The pool, for the functions of the modules below.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Waits for a statement or transaction, at most `DATABASE_TIMEOUT` in all.
+    ///
+    /// # Errors
+    /// The statement's own, or [`Error::Silent`].
+    pub async fn run<T, E: From<Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let answered = tokio::time::timeout(self.timeout, work).await;
+        answered.unwrap_or_else(|_| Err(Error::Silent.into()))
+    }
+
+    /// A pool that is never used, for tests of what needs no database.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        let pool = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
+        Self { pool, timeout: Duration::from_secs(1) }
+    }
+}

@@ -1,0 +1,62 @@
+//! Rate limits shared by every process: GCRA, one row a bucket.
+//!
+//! A bucket holds its theoretical arrival time: when it would be full again. A request is let
+//! through if that lies less than `burst − 1` intervals ahead, and moves it on by one interval.
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+
+use super::Error;
+use crate::settings::Rate;
+
+/// Takes one from the bucket; `Err(until)` inside when it is empty until then.
+///
+/// A refusal writes nothing: the upsert only runs when the row read first lets it.
+///
+/// # Errors
+/// The statement's.
+pub async fn take(
+    db: impl PgExecutor<'_>,
+    key: &[u8],
+    rate: Rate,
+    now: OffsetDateTime,
+) -> Result<Result<(), OffsetDateTime>, Error> {
+    let taken = sqlx::query!(
+        r#"WITH seen AS (
+               SELECT tat FROM buckets WHERE key = $1
+           ), taken AS (
+               INSERT INTO buckets AS bucket (key, tat)
+               SELECT $1, $2::timestamptz + $3::float8 * interval '1 second'
+               WHERE NOT EXISTS (SELECT FROM seen WHERE tat > $4)
+               ON CONFLICT (key) DO UPDATE
+               SET tat = greatest(bucket.tat, $2) + $3::float8 * interval '1 second'
+               WHERE bucket.tat <= $4
+               RETURNING tat
+           )
+           SELECT EXISTS (SELECT FROM taken) AS "taken!", (SELECT tat FROM seen) AS tat"#,
+        key,
+        now,
+        rate.interval().as_secs_f64(),
+        full_at(rate, now),
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(if taken.taken { Ok(()) } else { Err(free_at(taken.tat, rate, now)) })
+}
+
+/// The latest arrival time that still lets a request through.
+pub(super) fn full_at(rate: Rate, now: OffsetDateTime) -> OffsetDateTime {
+    let others = u32::try_from(rate.burst - 1).unwrap_or(u32::MAX);
+    now + rate.interval().saturating_mul(others)
+}
+
+/// When the next request is let through. Without a row the bucket was emptied by requests that ran
+/// beside this one: it is free after an interval.
+pub(super) fn free_at(
+    tat: Option<OffsetDateTime>,
+    rate: Rate,
+    now: OffsetDateTime,
+) -> OffsetDateTime {
+    let ahead = full_at(rate, now) - now;
+    tat.map_or(now + rate.interval(), |tat| (tat - ahead).max(now + time::Duration::SECOND))
+}

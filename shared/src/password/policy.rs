@@ -1,0 +1,122 @@
+//! What a new password must be. Sign-in never asks this: old passwords go on working.
+
+use zxcvbn::{Score, zxcvbn};
+
+use crate::credentials::Password;
+use crate::extract::Invalid;
+use crate::settings::Value;
+
+/// Longest text given to the estimate, in characters: its work grows with the square.
+const ESTIMATED_CHARS: usize = 100;
+/// Fewest changes that make a password different from a name (as Ory Kratos counts).
+const MIN_DISTANCE: usize = 5;
+/// The product's name, which is in every guesser's list.
+const PRODUCT: &str = "keywire";
+
+/// How strictly new passwords are judged, setting `PASSWORD_POLICY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Length only.
+    Basic,
+    /// Also no common password and none like the account's names.
+    Strict,
+}
+
+impl Value for Policy {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "basic" => Ok(Self::Basic),
+            "strict" => Ok(Self::Strict),
+            _ => Err("`basic` or `strict`".to_owned()),
+        }
+    }
+}
+
+/// The rules in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// `PASSWORD_MIN`: code points after NFC.
+    pub min: usize,
+    /// `PASSWORD_POLICY`.
+    pub policy: Policy,
+}
+
+impl Rules {
+    /// Whether the length is enough: all that basic asks, and all that needs no other field.
+    ///
+    /// # Errors
+    /// [`Invalid`] with code `too_short`.
+    pub fn check_length(&self, password: Password) -> Result<Password, Invalid> {
+        if password.normalised().chars().count() < self.min {
+            return Err(Invalid::new(
+                "too_short",
+                format!("Use at least {} characters.", self.min),
+            ));
+        }
+        Ok(password)
+    }
+
+    /// Whether strict lets the password pass beside the account's own names.
+    ///
+    /// # Errors
+    /// [`Invalid`] with code `too_similar` or `too_common`.
+    pub fn check_strength(&self, password: &Password, names: &[&str]) -> Result<(), Invalid> {
+        if self.policy == Policy::Basic {
+            return Ok(());
+        }
+        let text = password.normalised().to_lowercase();
+        let text: String = text.chars().take(ESTIMATED_CHARS).collect();
+        let names: Vec<&str> = names.iter().copied().chain([PRODUCT]).collect();
+        let near = |name: &&str| {
+            let name = name.to_lowercase();
+            text.contains(&name) && text.chars().count() < name.chars().count() + MIN_DISTANCE
+                || strsim::levenshtein(&text, &name) < MIN_DISTANCE
+        };
+        if names.iter().any(near) {
+            return Err(Invalid::new("too_similar", "Choose a password that is not like a name."));
+        }
+        if zxcvbn(&text, &names).score() < Score::Two {
+            let common = "This password is easy to guess; add a word or two.";
+            return Err(Invalid::new("too_common", common));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::parse(text.to_owned()).unwrap()
+    }
+
+    fn strength(policy: Policy, text: &str) -> Option<&'static str> {
+        let rules = Rules { min: 8, policy };
+        rules.check_strength(&password(text), &["marguerite"]).err().map(|invalid| invalid.code)
+    }
+
+    #[test]
+    fn length_is_counted_in_code_points_after_nfc() {
+        let rules = Rules { min: 8, policy: Policy::Basic };
+        let short = |text: &str| rules.check_length(password(text)).is_err();
+        assert!(short("1234567"));
+        assert!(!short("12345678"));
+        assert!(short("e\u{301}234567"), "seven letters, eight code points as sent");
+        assert!(!short(&"\u{1f511}".repeat(64)), "64 characters of four bytes");
+    }
+
+    #[test]
+    fn strict_refuses_common_passwords_and_near_names() {
+        for text in ["password", "password123", "12345678", "iloveyou", "qwertyuiop", "football1"] {
+            assert_eq!(strength(Policy::Strict, text), Some("too_common"), "{text}");
+            assert_eq!(strength(Policy::Basic, text), None, "{text}");
+        }
+        for text in ["marguerite", "Marguerite1", "marguerit3!", "keywire123", "KEYWIRE!!"] {
+            assert_eq!(strength(Policy::Strict, text), Some("too_similar"), "{text}");
+        }
+        for text in ["correct horse battery", "V7#kq!x2Lm", "\u{1f511}\u{1f98a} tiny brass fox"] {
+            assert_eq!(strength(Policy::Strict, text), None, "{text}");
+        }
+    }
+}

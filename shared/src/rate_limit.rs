@@ -1,0 +1,109 @@
+//! Answers to too many attempts: the 429 and its headers, and a memory of refusals.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use time::OffsetDateTime;
+
+use crate::problem::{Code, Problem};
+use crate::settings::Rate;
+
+/// Most refusals remembered; a busy attack evicts the oldest half, which costs it a statement again.
+const REMEMBERED: usize = 10_000;
+
+/// Remembers refusals until they end, so that an attack costs the database nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals {
+    until: Arc<Mutex<HashMap<Vec<u8>, OffsetDateTime>>>,
+}
+
+impl Refusals {
+    /// Until when this key is refused, if it is.
+    pub fn find(&self, key: &[u8], now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.get(key).copied().filter(|until| *until > now)
+    }
+
+    /// Remembers a refusal.
+    pub fn remember(&self, key: Vec<u8>, until: OffsetDateTime, now: OffsetDateTime) {
+        let mut all = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED {
+            all.retain(|_, until| *until > now);
+        }
+        if all.len() >= REMEMBERED {
+            let mut ends: Vec<_> = all.values().copied().collect();
+            let (_, median, _) = ends.select_nth_unstable(REMEMBERED / 2);
+            let median = *median;
+            all.retain(|_, until| *until > median);
+        }
+        all.insert(key, until);
+    }
+}
+
+/// The 429 for a bucket or lock that is free at `until`.
+///
+/// Its headers are those of draft-ietf-httpapi-ratelimit-headers; they tell the policy's rate, never
+/// which of the limits refused, so that a lock tells nothing about the account.
+pub fn refused(
+    policy: &str,
+    rate: Option<Rate>,
+    until: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Problem {
+    let wait = Duration::try_from(until - now).unwrap_or(Duration::from_secs(1));
+    let seconds = wait.as_millis().div_ceil(1_000).max(1);
+    let mut problem = Problem::new(Code::RateLimited).retry_after(wait);
+    let mut add = |name, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            problem.headers.push((HeaderName::from_static(name), value));
+        }
+    };
+    add("ratelimit", format!("\"{policy}\";r=0;t={seconds}"));
+    if let Some(rate) = rate {
+        let (quota, window) = (rate.count, rate.period.as_secs());
+        add("ratelimit-policy", format!("\"{policy}\";q={quota};w={window}"));
+    }
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_remembered_until_it_ends() {
+        let (refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
+        let until = now + Duration::from_secs(5);
+        refusals.remember(b"a".to_vec(), until, now);
+        assert_eq!(refusals.find(b"a", now), Some(until));
+        assert_eq!(refusals.find(b"b", now), None);
+        assert_eq!(refusals.find(b"a", until), None);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let (refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
+        for n in 0..u32::try_from(REMEMBERED).unwrap() * 3 {
+            let until = now + Duration::from_secs(60 + u64::from(n));
+            refusals.remember(n.to_be_bytes().to_vec(), until, now);
+        }
+        let held = refusals.until.lock().unwrap().len();
+        assert!((1..=REMEMBERED).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back() {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let rate = Rate { count: 60, period: Duration::from_mins(1), burst: 30 };
+        let problem = refused("login", Some(rate), now + Duration::from_millis(1_200), now);
+        let header = |name: &str| {
+            let found = problem.headers.iter().find(|(key, _)| key.as_str() == name);
+            found.map(|(_, value)| value.to_str().unwrap())
+        };
+        assert_eq!(header("retry-after"), Some("2"));
+        assert_eq!(header("ratelimit"), Some("\"login\";r=0;t=2"));
+        assert_eq!(header("ratelimit-policy"), Some("\"login\";q=60;w=60"));
+    }
+}
