@@ -1,1 +1,4 @@
-//! functions
+//! Each endpoint's router, used unchanged by its Lambda binary and by the local process.
+
+#[cfg(feature = "lambda")]
+pub mod lambda;
