@@ -16,6 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "aws")]
+pub mod aws;
+
 /// Bytes of a symmetric key.
 const KEY_BYTES: usize = 32;
 
