@@ -163,7 +163,8 @@ impl Cluster {
     /// The owner's URL of one of its databases.
     pub fn url(&self, database: &str) -> String {
         let socket: String = url_encoded(&self.socket.to_string_lossy());
-        format!("postgres://{OWNER}@localhost/{database}?host={socket}")
+        // Port and TLS mode are said too: else a stray PGPORT or PGSSLMODE would decide them.
+        format!("postgres://{OWNER}@localhost:5432/{database}?host={socket}&sslmode=disable")
     }
 
     /// Directories of other major versions beside it, whose data this one does not see.

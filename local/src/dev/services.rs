@@ -52,7 +52,7 @@ impl Services {
         let (postgres, redis) =
             tokio::try_join!(Postgres::start(cluster), Redis::start(&server, &redis_dir))?;
         let database_url = template.url(TEMPLATE);
-        crate::database::prepare(&template, TEMPLATE).await?;
+        crate::database::create(&database_url).await?;
         let variables = [
             ("TEST_DATABASE_URL", database_url.clone()),
             ("TEST_REDIS_URL", redis.url()),
