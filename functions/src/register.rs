@@ -1,0 +1,106 @@
+//! `POST /register`: make an account.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::Serialize;
+use shared::credentials::{Password, Username};
+use shared::db::{self, buckets, users};
+use shared::extract::{Caller, Fields};
+use shared::password::Passwords;
+use shared::problem::{Code, FieldError, Problem, Result};
+use shared::rate_limit;
+use shared::role::Role;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::App;
+use crate::settings::Registration;
+use crate::user::User;
+
+/// The routes of this endpoint.
+pub fn router(app: App, passwords: Passwords) -> Router {
+    Router::new().route("/register", post(register)).with_state(Register { app, passwords })
+}
+
+#[derive(Debug, Clone)]
+struct Register {
+    app: App,
+    passwords: Passwords,
+}
+
+/// The account asked for.
+struct Wish {
+    username: Username,
+    password: Password,
+}
+
+/// The account made.
+#[derive(Debug, Serialize)]
+struct Registered {
+    user: User,
+}
+
+/// `POST /register {"username", "password"}` → 201 `{user}`.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `registration_closed`, `username_taken`, `rate_limited`, `unavailable`.
+async fn register(
+    State(Register { app, passwords }): State<Register>,
+    caller: Caller,
+    fields: Fields,
+) -> Result<(StatusCode, Json<Registered>)> {
+    if app.settings.registration == Registration::Closed {
+        return Err(Problem::new(Code::RegistrationClosed));
+    }
+    let wish = parse(&app, fields)?;
+    let now = app.clock.now();
+    throttle(&app, &caller, now).await?;
+    let password = passwords.hash(&wish.password).await?;
+    let id = Uuid::now_v7();
+    let new = users::NewUser { id, username: &wish.username, password: &password };
+    let created = app.db.run(users::create(app.db.pool(), new, &caller, now)).await;
+    created.map_err(|error| match error {
+        db::Error::Constraint(name) if name == users::USERNAME_TAKEN => taken(),
+        error => error.into(),
+    })?;
+    let username = wish.username.as_str().to_owned();
+    let user = User { id, username, roles: vec![Role::Member], created_at: now };
+    Ok((StatusCode::CREATED, Json(Registered { user })))
+}
+
+fn parse(app: &App, mut fields: Fields) -> Result<Wish> {
+    let rules = app.settings.rules;
+    let username = fields.text("username", Username::parse);
+    let password = fields.text("password", |text| {
+        let password = rules.check_length(Password::parse(text)?)?;
+        // Names are compared even while the username itself is wrong, so that both are told at once.
+        let names: Vec<&str> = username.iter().map(Username::as_str).collect();
+        rules.check_strength(&password, &names).map(|()| password)
+    });
+    let (username, password) = fields.finish(username.zip(password))?;
+    Ok(Wish { username, password })
+}
+
+async fn throttle(app: &App, caller: &Caller, now: OffsetDateTime) -> Result<()> {
+    let Some(rate) = app.settings.register_address else { return Ok(()) };
+    let key = [b"register\0".as_slice(), &caller.address.network()].concat();
+    if let Some(until) = app.refusals.find(&key, now) {
+        return Err(rate_limit::refused("register", Some(rate), until, now));
+    }
+    let taken = app.db.run(buckets::take(app.db.pool(), &key, rate, now)).await?;
+    taken.map_err(|until| {
+        app.refusals.remember(key, until, now);
+        rate_limit::refused("register", Some(rate), until, now)
+    })
+}
+
+fn taken() -> Problem {
+    let error = FieldError {
+        pointer: "/username".to_owned(),
+        code: "taken",
+        message: "This username is taken; choose another.".to_owned(),
+    };
+    Problem { errors: vec![error], ..Problem::new(Code::UsernameTaken) }
+}

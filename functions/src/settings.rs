@@ -1,0 +1,201 @@
+//! Settings of the functions.
+
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use shared::db::sign_in::Limits;
+use shared::password::{Hashing, Rules};
+use shared::settings::{Http, Rate, Reader, Tokens, Value};
+
+/// Where the functions run: some defaults differ, and Lambda refuses to run without limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// One process on a machine of one's own.
+    Process,
+    /// AWS Lambda behind API Gateway.
+    Lambda,
+}
+
+/// Whether people may register, setting `REGISTRATION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Anybody may.
+    Open,
+    /// Accounts are made by an administrator.
+    Closed,
+}
+
+impl Value for Registration {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "open" => Ok(Self::Open),
+            "closed" => Ok(Self::Closed),
+            _ => Err("`open` or `closed`".to_owned()),
+        }
+    }
+}
+
+/// Everything the functions can be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What holds for every request.
+    pub http: Http,
+    /// What access tokens say.
+    pub tokens: Tokens,
+    /// `REGISTRATION`.
+    pub registration: Registration,
+    /// How passwords are hashed.
+    pub hashing: Hashing,
+    /// What a new password must be.
+    pub rules: Rules,
+    /// `LIMIT_REGISTER_ADDRESS`.
+    pub register_address: Option<Rate>,
+    /// The limits of sign-in.
+    pub sign_in: Limits,
+    /// `SESSION_IDLE`: a session ends this long after its last refresh.
+    pub session_idle: Duration,
+    /// `SESSION_ABSOLUTE`: a session ends this long after sign-in.
+    pub session_absolute: Duration,
+}
+
+impl Settings {
+    /// Reads them all; what is wrong is told by [`Reader::finish`].
+    pub fn read(reader: &mut Reader, platform: Platform) -> Self {
+        let settings = Self {
+            http: Http::read(reader, if platform == Platform::Lambda { "off" } else { "on" }),
+            tokens: Tokens::read(reader),
+            registration: reader.get(
+                "REGISTRATION",
+                "open",
+                "`closed`: `/register` answers 403 and accounts are made from the command line.",
+            ),
+            hashing: hashing(reader),
+            rules: rules(reader),
+            register_address: reader.get(
+                "LIMIT_REGISTER_ADDRESS",
+                "1000/h burst 100",
+                "Registrations from one network (IPv4 /32, IPv6 /64); `off` for none.",
+            ),
+            sign_in: sign_in(reader),
+            session_idle: reader.get(
+                "SESSION_IDLE",
+                "7d",
+                "A session ends this long after its last refresh.",
+            ),
+            session_absolute: reader.get(
+                "SESSION_ABSOLUTE",
+                "30d",
+                "A session ends this long after sign-in, however often it is refreshed.",
+            ),
+        };
+        if platform == Platform::Lambda {
+            for name in settings.limits_off() {
+                reader.refuse(format!("{name}=off is for a machine of one's own, not for Lambda"));
+            }
+        }
+        settings
+    }
+
+    /// Names of the limits that are off, to be warned about at start.
+    pub fn limits_off(&self) -> Vec<&'static str> {
+        [
+            (self.register_address.is_none(), "LIMIT_REGISTER_ADDRESS"),
+            (self.sign_in.address.is_none(), "LIMIT_LOGIN_ADDRESS"),
+            (self.sign_in.lock_after.is_none(), "LOCK_AFTER"),
+            (self.sign_in.lock_stop.is_none(), "LOCK_STOP"),
+        ]
+        .into_iter()
+        .filter_map(|(off, name)| off.then_some(name))
+        .collect()
+    }
+}
+
+fn hashing(reader: &mut Reader) -> Hashing {
+    let cores = available_parallelism().map_or(1, std::num::NonZero::get);
+    let hashing = Hashing {
+        cost: reader.get(
+            "BCRYPT_COST",
+            "12",
+            "Cost of new hashes, 4 to 15; each step doubles the work of a sign-in. Below 10 is for tests only.",
+        ),
+        threads: reader.get(
+            "BCRYPT_THREADS",
+            "0",
+            "Hashes computed at once; 0 is one a core.",
+        ),
+        wait: reader.get(
+            "BCRYPT_WAIT",
+            "10s",
+            "Longest wait for a free hashing thread; then 503.",
+        ),
+    };
+    if !(4..=15).contains(&hashing.cost) {
+        reader.refuse("BCRYPT_COST: 4 to 15; above, one sign-in takes seconds");
+    }
+    Hashing { threads: if hashing.threads == 0 { cores } else { hashing.threads }, ..hashing }
+}
+
+fn rules(reader: &mut Reader) -> Rules {
+    let rules = Rules {
+        min: reader.get(
+            "PASSWORD_MIN",
+            "8",
+            "Shortest new password, in code points; NIST SP 800-63B-4 asks for 15 where nothing but the password protects.",
+        ),
+        policy: reader.get(
+            "PASSWORD_POLICY",
+            "basic",
+            "`strict`: refuse common passwords and those like the username. The AWS template sets it.",
+        ),
+    };
+    if !(1..=128).contains(&rules.min) {
+        reader.refuse("PASSWORD_MIN: 1 to 128");
+    }
+    rules
+}
+
+fn sign_in(reader: &mut Reader) -> Limits {
+    Limits {
+        address: reader.get(
+            "LIMIT_LOGIN_ADDRESS",
+            "60/min burst 30",
+            "Sign-ins from one network (IPv4 /32, IPv6 /64), right or wrong; `off` for none.",
+        ),
+        lock_after: reader.get(
+            "LOCK_AFTER",
+            "5",
+            "Failures of one identifier from one network before it is locked there: 1 s, then twice as long with each further failure; `off` for none.",
+        ),
+        lock_max: reader.get("LOCK_MAX", "900s", "Longest such lock."),
+        lock_stop: reader.get(
+            "LOCK_STOP",
+            "100",
+            "Consecutive failures of one identifier from all networks before it is stopped for those that have not signed it in within 30 days; ends after 24 h; `off` for none.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lambda_refuses_to_run_without_limits() {
+        let off = [("LIMIT_LOGIN_ADDRESS", "off"), ("LOCK_STOP", "off")];
+        let mut reader = Reader::from_pairs(off);
+        let settings = Settings::read(&mut reader, Platform::Process);
+        assert!(reader.finish().is_ok());
+        assert_eq!(settings.limits_off(), ["LIMIT_LOGIN_ADDRESS", "LOCK_STOP"]);
+        let mut reader = Reader::from_pairs(off);
+        Settings::read(&mut reader, Platform::Lambda);
+        assert_eq!(reader.finish().unwrap_err().0.len(), 2);
+    }
+
+    #[test]
+    fn costs_and_lengths_out_of_range_are_refused_together() {
+        let wrong = [("BCRYPT_COST", "16"), ("PASSWORD_MIN", "0"), ("REGISTRATION", "yes")];
+        let mut reader = Reader::from_pairs(wrong);
+        Settings::read(&mut reader, Platform::Process);
+        assert_eq!(reader.finish().unwrap_err().0.len(), 3);
+    }
+}
