@@ -1,1 +1,175 @@
-//! realtime
+//! The realtime node: WebSockets with heartbeats, relayed between nodes.
+//!
+//! A process that listens does this:
+//!
+//! ```ignore
+//! let settings = realtime::Settings::read(&mut reader, realtime::Process::Local);
+//! let node = realtime::Node::start(settings, Arc::clone(&front))?;
+//! let router = front.layer(functions_router.merge(node.router()).merge(node.admin_router()));
+//! let serving = realtime::serve(listeners, router, &node); // ends once the node drains
+//! // on a signal: node.drain().await, after which the process may end
+//! ```
+
+use std::sync::Arc;
+
+use axum::Router;
+use shared::front::Front;
+
+pub mod broker;
+pub mod close;
+mod connection;
+pub mod drain;
+mod health;
+pub mod hub;
+pub mod limits;
+pub mod metrics;
+pub mod publication;
+pub mod queue;
+pub mod serve;
+pub mod settings;
+mod upgrade;
+
+pub use serve::serve;
+pub use settings::{Process, Settings};
+
+use broker::{Broker, Inbound};
+use drain::Phases;
+use hub::{Busy, Hub};
+use limits::{Counts, Slots};
+use metrics::Metrics;
+use publication::Publication;
+use queue::Pool;
+
+/// A running node. Clones are the same node.
+#[derive(Debug, Clone)]
+pub struct Node(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    front: Arc<Front>,
+    hub: Arc<Hub>,
+    pool: Arc<Pool>,
+    broker: Arc<dyn Broker>,
+    metrics: Arc<Metrics>,
+    slots: Arc<Slots>,
+    addresses: Arc<Counts<Vec<u8>>>,
+    phases: Phases,
+}
+
+impl Node {
+    /// Starts a node: with Redis as its broker if that is set, else alone.
+    ///
+    /// # Errors
+    /// When the settings of Redis cannot be used.
+    pub fn start(settings: Settings, front: Arc<Front>) -> anyhow::Result<Self> {
+        anyhow::ensure!(settings.redis.is_none(), "REDIS_URL: the relay is not built yet");
+        anyhow::ensure!(
+            settings.plain != settings::Plain::Auth,
+            "REALTIME_PLAIN=auth is not built yet"
+        );
+        Ok(Self::start_on(&broker::memory::Bus::default(), settings, front))
+    }
+
+    /// Starts a node that reaches the other nodes of this process by `bus`.
+    pub fn start_on(bus: &broker::memory::Bus, settings: Settings, front: Arc<Front>) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let inbound = Inbound::new(16 << 20, Arc::clone(&metrics));
+        let broker = bus.join(&inbound);
+        Self::assemble(settings, front, metrics, inbound, broker)
+    }
+
+    fn assemble(
+        settings: Settings,
+        front: Arc<Front>,
+        metrics: Arc<Metrics>,
+        inbound: Arc<Inbound>,
+        broker: Arc<dyn Broker>,
+    ) -> Self {
+        let pool = Arc::new(Pool::default());
+        let hub = Hub::new(settings.queues.clone(), Arc::clone(&pool), Arc::clone(&metrics));
+        tokio::spawn(inbound.deliver_to(Arc::clone(&hub), Arc::clone(&pool)));
+        Self(Arc::new(Inner {
+            front,
+            hub,
+            pool,
+            broker,
+            metrics,
+            slots: Slots::new(settings.limits.connections),
+            addresses: Counts::new(settings.limits.per_address),
+            phases: Phases::new(),
+            settings,
+        }))
+    }
+
+    /// The route `/ws`; the caller puts the front before it.
+    pub fn router(&self) -> Router {
+        upgrade::router(self.clone())
+    }
+
+    /// `/health/live`, `/health/ready` and `/metrics`; the caller puts the front before it.
+    pub fn admin_router(&self) -> Router {
+        health::admin_router(self.clone())
+    }
+
+    /// Sends every client away and waits until they are gone, at most `DRAIN_DELAY` +
+    /// `DRAIN_WINDOW` + 6 s. [`serve()`] ends meanwhile.
+    pub async fn drain(&self) {
+        drain::drain(self).await;
+    }
+
+    pub(crate) fn health_router(&self) -> Router {
+        health::health_router(self.clone())
+    }
+
+    pub(crate) fn render_metrics(&self) -> String {
+        let Inner { metrics, broker, slots, pool, .. } = &*self.0;
+        // A node's counts stay far below 2^52, where f64 would lose the last digit.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        let gauge = |n: usize| n as f64;
+        metrics.tcp_connections.set(gauge(slots.open()));
+        metrics.queue_bytes.set(gauge(pool.bytes()));
+        metrics.relay_up.set(if broker.state() == broker::State::Down { 0.0 } else { 1.0 });
+        metrics.render()
+    }
+
+    pub(crate) fn publish(&self, publication: Publication) -> Result<(), Busy> {
+        self.0.hub.publish(publication, &*self.0.broker)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn front(&self) -> &Arc<Front> {
+        &self.0.front
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.0.hub
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    pub(crate) fn broker(&self) -> &dyn Broker {
+        &*self.0.broker
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    pub(crate) fn slots(&self) -> &Arc<Slots> {
+        &self.0.slots
+    }
+
+    pub(crate) fn addresses(&self) -> &Arc<Counts<Vec<u8>>> {
+        &self.0.addresses
+    }
+
+    pub(crate) fn phase(&self) -> &Phases {
+        &self.0.phases
+    }
+}

@@ -1,0 +1,74 @@
+//! The realtime node as a process of its own: `PORT`, `DATABASE_URL`, `REDIS_URL` and the rest of
+//! `docs/configuration.md`. SIGTERM or Ctrl-C drains it and ends it with code 0; a second one ends
+//! it at once.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use realtime::{Node, settings};
+use shared::front::Front;
+use shared::settings::Reader;
+use shared::telemetry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut reader = Reader::from_env();
+    let settings = settings::Binary::read(&mut reader);
+    reader.finish()?;
+    telemetry::start(&settings.log).map_err(anyhow::Error::msg)?;
+    realtime::serve::raise_file_limit();
+    // Before anything can fail slowly: a signal during the start ends the process as well.
+    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    run(settings, signals).await
+}
+
+async fn run(settings: settings::Binary, mut signals: (Signal, Signal)) -> anyhow::Result<()> {
+    let front = Front::new(settings.http.clone());
+    let node = Node::start(settings.node.clone(), Arc::clone(&front))?;
+    let clients = listen(&settings, settings.port).await?;
+    let mut router = node.router();
+    let mut serving = Vec::new();
+    match settings.admin_port {
+        None => router = router.merge(node.admin_router()),
+        Some(port) => {
+            let listener = listen(&settings, port).await?;
+            let admin = front.layer(node.admin_router());
+            serving.push(spawn(listener, admin, &node));
+        }
+    }
+    serving.push(spawn(clients, front.layer(router), &node));
+    next(&mut signals).await;
+    tokio::select! {
+        () = node.drain() => {}
+        () = next(&mut signals) => {
+            tracing::warn!("ended at once by a second signal");
+            return Ok(());
+        }
+    }
+    for serving in serving {
+        serving.await.context("an accept loop panicked")?;
+    }
+    Ok(())
+}
+
+async fn listen(settings: &settings::Binary, port: u16) -> anyhow::Result<TcpListener> {
+    let address = settings.address;
+    let listener = TcpListener::bind((address, port)).await;
+    let listener = listener.with_context(|| format!("{address} port {port} cannot be used"))?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    Ok(listener)
+}
+
+fn spawn(listener: TcpListener, router: axum::Router, node: &Node) -> tokio::task::JoinHandle<()> {
+    let node = node.clone();
+    tokio::spawn(async move { realtime::serve(vec![listener], router, &node).await })
+}
+
+async fn next((terminate, interrupt): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

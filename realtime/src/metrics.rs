@@ -1,0 +1,161 @@
+//! What a node counts, as Prometheus text.
+//!
+//! Each node has its own recorder, so that several in one process (tests) do not mix, and each
+//! counter is looked up once, not at each message.
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use crate::close::CloseCode;
+
+/// Upper bounds of the histograms' buckets, in seconds.
+const SECONDS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// A node's counters, by what they count.
+pub struct Metrics {
+    handle: PrometheusHandle,
+    /// Sockets open now.
+    pub connections: Gauge,
+    /// TCP connections open now, HTTP included.
+    pub tcp_connections: Gauge,
+    /// Messages taken from clients.
+    pub messages: Counter,
+    /// Bytes taken from clients.
+    pub bytes_received: Counter,
+    /// Bytes the clients' sockets took.
+    pub bytes_sent: Counter,
+    /// Messages put into clients' queues.
+    pub deliveries: Counter,
+    /// Bytes waiting in clients' queues now.
+    pub queue_bytes: Gauge,
+    /// Times reading was paused because the client sent too fast.
+    pub pauses_rate: Counter,
+    /// Times reading was paused because a reader or the relay was behind.
+    pub pauses_pressure: Counter,
+    /// From a Ping to the next sign of life, in seconds.
+    pub ping_seconds: Histogram,
+    /// Accepting failed, for want of files, say.
+    pub accept_errors: Counter,
+    /// Connections answered 503 because a limit was reached.
+    pub refused: Counter,
+    /// Whether the relay's link stands: 1 or 0. A node alone has 1.
+    pub relay_up: Gauge,
+    /// Messages handed to the relay.
+    pub relay_sent: Counter,
+    /// Messages that came by the relay.
+    pub relay_received: Counter,
+    /// Messages the relay did not take or carry.
+    pub relay_dropped_out: Counter,
+    /// Messages that came by the relay faster than they could be delivered.
+    pub relay_dropped_in: Counter,
+    /// From sending a probe to its return, in seconds.
+    pub relay_seconds: Histogram,
+    /// Closed sockets, by code.
+    closes: Vec<(CloseCode, Counter)>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Registers one after another with the same recorder.
+struct Register<R>(R);
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+impl<R: Recorder> Register<R> {
+    fn counter(&self, name: &'static str, about: &'static str) -> Counter {
+        self.0.describe_counter(KeyName::from(name), None, about.into());
+        self.0.register_counter(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn labelled(&self, name: &'static str, label: Label) -> Counter {
+        self.0.register_counter(&Key::from_parts(name, vec![label]), &METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, about: &'static str) -> Gauge {
+        self.0.describe_gauge(KeyName::from(name), None, about.into());
+        self.0.register_gauge(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn seconds(&self, name: &'static str, about: &'static str) -> Histogram {
+        self.0.describe_histogram(KeyName::from(name), Some(Unit::Seconds), about.into());
+        self.0.register_histogram(&Key::from_static_name(name), &METADATA)
+    }
+
+    fn closes(&self) -> Vec<(CloseCode, Counter)> {
+        const NAME: &str = "keywire_closes_total";
+        self.0.describe_counter(KeyName::from(NAME), None, "Closed sockets, by code.".into());
+        let counter =
+            |code: CloseCode| self.labelled(NAME, Label::new("code", code.number().to_string()));
+        CloseCode::ALL.iter().map(|&code| (code, counter(code))).collect()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .expect("the list of buckets is not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        let register = Register(recorder);
+        let dropped = "keywire_relay_dropped_total";
+        Self {
+            handle,
+            connections: register.gauge("keywire_connections", "Sockets open now."),
+            tcp_connections: register
+                .gauge("keywire_tcp_connections", "TCP connections open now, HTTP included."),
+            messages: register.counter("keywire_messages_total", "Messages taken from clients."),
+            bytes_received: register
+                .counter("keywire_received_bytes_total", "Bytes taken from clients' sockets."),
+            bytes_sent: register
+                .counter("keywire_sent_bytes_total", "Bytes that clients' sockets took."),
+            deliveries: register
+                .counter("keywire_deliveries_total", "Messages put into clients' queues."),
+            queue_bytes: register.gauge("keywire_queue_bytes", "Bytes waiting in clients' queues."),
+            pauses_rate: register
+                .labelled("keywire_read_pauses_total", Label::new("reason", "rate")),
+            pauses_pressure: register
+                .labelled("keywire_read_pauses_total", Label::new("reason", "pressure")),
+            ping_seconds: register
+                .seconds("keywire_ping_seconds", "From a Ping to the next sign of life."),
+            accept_errors: register
+                .counter("keywire_accept_errors_total", "Accepting a connection failed."),
+            refused: register.counter(
+                "keywire_refused_total",
+                "Connections answered 503 because a limit was reached.",
+            ),
+            relay_up: register
+                .gauge("keywire_relay_up", "1 while other nodes are reached, else 0."),
+            relay_sent: register
+                .counter("keywire_relay_sent_total", "Messages handed to the relay."),
+            relay_received: register
+                .counter("keywire_relay_received_total", "Messages that came by the relay."),
+            relay_dropped_out: register.labelled(dropped, Label::new("direction", "out")),
+            relay_dropped_in: register.labelled(dropped, Label::new("direction", "in")),
+            relay_seconds: register.seconds(
+                "keywire_relay_seconds",
+                "From sending a probe over the relay to its return.",
+            ),
+            closes: register.closes(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a closed socket.
+    pub fn closed(&self, code: CloseCode) {
+        if let Some((_, counter)) = self.closes.iter().find(|(known, _)| *known == code) {
+            counter.increment(1);
+        }
+    }
+
+    /// The Prometheus text (exposition format 0.0.4).
+    pub fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}

@@ -1,0 +1,181 @@
+//! Accepting: from a listener to requests in a router, with a time-out at every step.
+//!
+//! Not `axum::serve`, which has no timer and wraps the stream in a type of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use futures_util::future::join_all;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shared::client_address::Peer;
+use shared::problem::{Code, Problem};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+use crate::Node;
+use crate::limits::Slot;
+
+/// Largest request head; beyond it hyper answers 431.
+const HEAD_BYTES: usize = 32 * 1024;
+/// Unsent bytes the kernel keeps for one socket: more wait in the node's own queue, where they are
+/// shared and counted.
+const NOT_SENT_BYTES: u32 = 32 * 1024;
+/// How long sent bytes may stay unacknowledged before the kernel gives the peer up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The wait after accepting failed for want of files or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a request under way may take once the node is going away.
+const REQUEST_GRACE: Duration = Duration::from_secs(5);
+/// Connections over the limit that are told so at once; further ones are dropped unanswered.
+const REFUSALS: usize = 64;
+/// When a client refused for want of room should come again.
+pub(crate) const FULL_RETRY: Duration = Duration::from_secs(5);
+
+/// A connection's place, carried by each of its requests and, after an upgrade, by the socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// Given back when the last holder is dropped.
+    pub(crate) _slot: Arc<Slot>,
+}
+
+/// Serves a router on all listeners until the node stops accepting; `router` stands behind the front.
+pub async fn serve(listeners: Vec<TcpListener>, router: Router, node: &Node) {
+    let full = Full { router: full(node), places: Arc::new(Semaphore::new(REFUSALS)) };
+    join_all(
+        listeners
+            .into_iter()
+            .map(|listener| accept(listener, router.clone(), node.clone(), full.clone())),
+    )
+    .await;
+}
+
+/// Lets this process open as many files as it is allowed to.
+pub fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files was not raised");
+    }
+}
+
+/// What answers when every place is taken.
+#[derive(Clone)]
+struct Full {
+    router: Router,
+    places: Arc<Semaphore>,
+}
+
+/// 503 for everything but health, so that an orchestrator does not restart a full node.
+fn full(node: &Node) -> Router {
+    let refuse = || async { Problem::new(Code::TooManyConnections).retry_after(FULL_RETRY) };
+    let router = node.health_router();
+    let router =
+        router.route("/", axum::routing::any(refuse)).route("/{*path}", axum::routing::any(refuse));
+    node.front().layer(router)
+}
+
+async fn accept(listener: TcpListener, router: Router, node: Node, full: Full) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = node.phase().closing() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(stream, peer, &router, &node, &full),
+            // The client gave up while it waited.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                node.metrics().accept_errors.increment(1);
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, router: &Router, node: &Node, full: &Full) {
+    if let Err(error) = set_options(&stream) {
+        tracing::debug!(%error, "socket options were not set");
+    }
+    if let Some(slot) = node.slots().take() {
+        let place = Place { _slot: Arc::new(slot) };
+        tokio::spawn(connection(stream, peer, router.clone(), node.clone(), Some(place)));
+        return;
+    }
+    node.metrics().refused.increment(1);
+    if let Ok(permit) = Arc::clone(&full.places).try_acquire_owned() {
+        let answer = connection(stream, peer, full.router.clone(), node.clone(), None);
+        tokio::spawn(async move {
+            answer.await;
+            drop(permit);
+        });
+    }
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    // Small messages go at once; neither hyper nor axum sets this.
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    }
+    Ok(())
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    node: Node,
+    place: Option<Place>,
+) {
+    let accept = &node.settings().accept;
+    // hyper's header time-out starts with the first byte.
+    if !matches!(timeout(accept.first_byte, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    let kept = place.is_some();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer.ip()));
+        if let Some(place) = &place {
+            request.extensions_mut().insert(place.clone());
+        }
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(accept.header)
+        .max_header_size(HEAD_BYTES)
+        .keep_alive(kept)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = node.phase().closing() => {
+            connection.as_mut().graceful_shutdown();
+            match timeout(REQUEST_GRACE, connection).await {
+                Ok(served) => served,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "an HTTP connection broke off");
+    }
+}

@@ -1,0 +1,194 @@
+//! The opening handshake of RFC 6455 §4.2, and the subprotocol and token it carries.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use shared::problem::{Code, Problem, Result};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+/// The subprotocol of plain mode.
+const PLAIN: &str = "keywire.plain";
+/// The subprotocol of rooms, history and presence.
+const V1: &str = "keywire.v1";
+/// A subprotocol entry that carries an access token, base64url: browsers can send no header.
+const BEARER: &str = "keywire.bearer.";
+
+/// What a good handshake asks for.
+pub(super) struct Handshake {
+    /// Sec-WebSocket-Accept.
+    pub(super) accept: HeaderValue,
+    /// The subprotocol to echo; never the entry with the token.
+    pub(super) protocol: Option<&'static str>,
+    /// The access token, from the Authorization header or the subprotocol entry.
+    pub(super) token: Option<String>,
+}
+
+impl Handshake {
+    /// Reads the request's head.
+    ///
+    /// # Errors
+    /// `upgrade_required` (426) when it is no WebSocket handshake or not version 13; `bad_request`
+    /// when it is a wrong one.
+    pub(super) fn read(parts: &Parts) -> Result<Self> {
+        let headers = &parts.headers;
+        let asks = has_token(headers, &header::CONNECTION, "upgrade")
+            && has_token(headers, &header::UPGRADE, "websocket");
+        if !asks || parts.version != Version::HTTP_11 {
+            return Err(upgrade_required());
+        }
+        let version = only(headers, &header::SEC_WEBSOCKET_VERSION);
+        if version.is_none_or(|version| version != "13") {
+            return Err(upgrade_required());
+        }
+        if headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            return Err(bad("A WebSocket handshake has no body."));
+        }
+        let offered = offered(headers);
+        Ok(Self {
+            accept: accept(headers)?,
+            protocol: protocol(&offered)?,
+            token: token(headers, &offered),
+        })
+    }
+}
+
+/// 426 with what to ask for (RFC 9110 §15.5.22, RFC 6455 §4.4).
+pub(super) fn upgrade_required() -> Problem {
+    Problem::new(Code::UpgradeRequired)
+        .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+        .header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
+        .header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+}
+
+fn bad(detail: &str) -> Problem {
+    Problem::new(Code::BadRequest).detail(detail)
+}
+
+/// Whether a comma-separated header has this token, in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// The value of a header that must stand once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    if values.next().is_some() { None } else { value.to_str().ok().map(str::trim) }
+}
+
+fn accept(headers: &HeaderMap) -> Result<HeaderValue> {
+    let wrong = || bad("Sec-WebSocket-Key must be 16 bytes in base64, once.");
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or_else(wrong)?;
+    if STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
+        HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| wrong())
+    } else {
+        Err(wrong())
+    }
+}
+
+fn offered(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let entries = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    entries.map(str::trim).filter(|entry| !entry.is_empty()).collect()
+}
+
+/// The subprotocol to echo. Unknown ones are not echoed, and the client gets plain mode.
+fn protocol(offered: &[&str]) -> Result<Option<&'static str>> {
+    if offered.contains(&PLAIN) {
+        Ok(Some(PLAIN))
+    } else if offered.contains(&V1) {
+        // Plain messages would not be what such a client expects.
+        Err(bad("This node does not speak keywire.v1; offer keywire.plain."))
+    } else {
+        Ok(None)
+    }
+}
+
+fn token(headers: &HeaderMap, offered: &[&str]) -> Option<String> {
+    if let Some(value) = only(headers, &header::AUTHORIZATION) {
+        let (scheme, token) = value.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned());
+    }
+    let entry = offered.iter().find_map(|entry| entry.strip_prefix(BEARER))?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(entry).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, StatusCode};
+
+    use super::*;
+
+    fn read(change: &[(&'static str, Option<&str>)]) -> Result<Handshake> {
+        let mut request = Request::builder()
+            .uri("/ws")
+            .header("connection", "keep-alive, Upgrade")
+            .header("upgrade", "WebSocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(())
+            .unwrap();
+        for (name, value) in change {
+            request.headers_mut().remove(*name);
+            if let Some(value) = value {
+                request.headers_mut().insert(*name, value.parse().unwrap());
+            }
+        }
+        Handshake::read(&request.into_parts().0)
+    }
+
+    fn status(change: &[(&'static str, Option<&str>)]) -> StatusCode {
+        read(change).err().unwrap().code.status()
+    }
+
+    #[test]
+    fn the_rfcs_example_is_answered_as_there() {
+        let handshake = read(&[]).unwrap();
+        assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(handshake.protocol, None);
+        assert_eq!(handshake.token, None);
+    }
+
+    #[test]
+    fn a_request_that_is_no_handshake_is_426() {
+        for change in [
+            ("connection", Some("keep-alive")),
+            ("upgrade", None),
+            ("upgrade", Some("h2c")),
+            ("sec-websocket-version", None),
+            ("sec-websocket-version", Some("12")),
+        ] {
+            assert_eq!(status(&[change]), StatusCode::UPGRADE_REQUIRED, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_handshake_is_400() {
+        for change in [
+            ("sec-websocket-key", None),
+            ("sec-websocket-key", Some("short")),
+            ("sec-websocket-key", Some("dGhlIHNhbXBsZQ==")),
+            ("content-length", Some("3")),
+            ("transfer-encoding", Some("chunked")),
+            ("sec-websocket-protocol", Some("keywire.v1")),
+        ] {
+            assert_eq!(status(&[change]), StatusCode::BAD_REQUEST, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_comes_from_the_header_or_the_subprotocol_and_is_not_echoed() {
+        let entry = format!("keywire.plain, keywire.bearer.{}", URL_SAFE_NO_PAD.encode("a.b.c"));
+        let handshake = read(&[("sec-websocket-protocol", Some(&entry))]).unwrap();
+        assert_eq!(handshake.token.as_deref(), Some("a.b.c"));
+        assert_eq!(handshake.protocol, Some("keywire.plain"));
+        let handshake = read(&[("authorization", Some("bearer a.b.c"))]).unwrap();
+        assert_eq!(handshake.token.as_deref(), Some("a.b.c"));
+        let only_bearer = read(&[("sec-websocket-protocol", Some("keywire.bearer.!"))]).unwrap();
+        assert_eq!((only_bearer.token, only_bearer.protocol), (None, None));
+    }
+}
