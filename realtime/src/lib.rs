@@ -2,7 +2,7 @@
 //!
 //! A process that listens does this:
 //!
-//! ```ignore
+//! ```text
 //! let settings = realtime::Settings::read(&mut reader, realtime::Process::Local);
 //! let node = realtime::Node::start(settings, Arc::clone(&front))?;
 //! let router = front.layer(functions_router.merge(node.router()).merge(node.admin_router()));
