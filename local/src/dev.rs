@@ -1,6 +1,9 @@
 //! The `cargo dev` commands.
 
+mod admin;
 pub mod aws_tools;
+mod db;
+mod keys;
 mod prepare;
 mod redis;
 mod runner;
@@ -13,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::settings::Reader;
 
-use crate::settings::Machine;
+use crate::store::Choice;
 
 /// What the command line says.
 #[derive(Debug, Parser)]
@@ -31,6 +34,12 @@ enum Command {
     Test(test::Arguments),
     /// Run any command with what the tests need: a debugger, psql, one test over and over.
     With(test::Given),
+    /// Run the database alone, for `cargo lambda watch`.
+    Db,
+    /// Make a set of keys for a database given by `DATABASE_URL`.
+    Keys(keys::Arguments),
+    /// Give a user the role `admin`.
+    GrantAdmin(admin::Arguments),
     /// Write `.sqlx/` anew from the queries, so that they compile without a database.
     Prepare(prepare::Arguments),
 }
@@ -42,12 +51,16 @@ enum Command {
 pub async fn run() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let mut reader = Reader::from_env();
-    let machine = Machine::read(&mut reader);
+    let choice = Choice::read(&mut reader);
     reader.finish()?;
+    let machine = &choice.machine;
     match arguments.command {
-        Command::Test(arguments) => test::test(&machine, arguments).await,
-        Command::With(given) => test::with(&machine, given).await,
-        Command::Prepare(arguments) => prepare::prepare(&machine, arguments).await,
+        Command::Test(arguments) => test::test(machine, arguments).await,
+        Command::With(given) => test::with(machine, given).await,
+        Command::Db => db::db(&choice).await,
+        Command::Keys(arguments) => keys::keys(&choice, &arguments).await,
+        Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
+        Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }
 }
 

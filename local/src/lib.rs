@@ -1,12 +1,20 @@
 //! Everything in one process on a laptop, and the `cargo dev` commands.
 
+mod banner;
 pub mod child;
 mod database;
 pub mod dev;
+mod home;
+mod keys;
+mod listen;
+mod lock;
 pub mod places;
 pub mod postgres;
+pub mod process;
+mod progress;
 pub mod settings;
 pub mod signals;
+mod store;
 mod tools;
 
 use std::process::ExitCode;

@@ -67,6 +67,8 @@ impl Search {
             Source::Fetched => Vec::new(),
             Source::Auto | Source::Installed => find::installed(self.path.as_deref()),
         };
+        let account = Account::for_server()?;
+        let data = places::reachable(data, account.as_ref());
         let with_data = found.iter().position(|one| data.join(one.major.to_string()).is_dir());
         if let Some(chosen) = found.into_iter().nth(with_data.unwrap_or(0)) {
             return Ok(chosen);
@@ -74,7 +76,6 @@ impl Search {
         if self.source == Source::Installed {
             bail!("no PostgreSQL found{}", how_to_install());
         }
-        let account = Account::for_server()?;
         let dir = places::reachable(&self.cache.join("postgres"), account.as_ref());
         fetch::fetched(&dir, announce).with_context(|| {
             format!("no PostgreSQL found, and none could be fetched{}", how_to_install())

@@ -3,9 +3,65 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use shared::settings::{Reader, Value};
+use shared::settings::{Database, Log, Reader, Value, WrongSettings};
 
 use crate::postgres::{Search, Source};
+use crate::store::Choice;
+
+/// Everything the local process can be told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// `PORT`: the port to listen on; without it the first free one of 8080 to 8089.
+    pub(crate) port: Option<u16>,
+    /// Which database and keys to use.
+    pub(crate) store: Choice,
+    /// How the database is reached. Its address comes from the store.
+    pub(crate) database: Database,
+    /// The functions' own.
+    pub(crate) functions: functions::settings::Settings,
+    /// The node's own.
+    pub(crate) node: realtime::Settings,
+    /// What is logged.
+    pub(crate) log: Log,
+}
+
+impl Settings {
+    /// Reads them from this process's environment.
+    ///
+    /// # Errors
+    /// With every wrong value.
+    pub(crate) fn from_env() -> Result<Self, WrongSettings> {
+        let mut reader = Reader::from_env();
+        let settings = Self::read(&mut reader);
+        reader.finish()?;
+        Ok(settings)
+    }
+
+    /// Reads them; what is wrong is told by [`Reader::finish`].
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            port: reader.optional(
+                "PORT",
+                "The port to listen on, 8080 by default; `cargo run` then takes the next free one up to 8089, and any free one for `0`.",
+            ),
+            store: Choice::read(reader),
+            database: Database::at("", reader),
+            functions: functions::settings::Settings::read(
+                reader,
+                functions::settings::Platform::Process,
+            ),
+            node: realtime::Settings::read(reader, realtime::Process::Local),
+            log: Log::read(reader),
+        }
+    }
+}
+
+/// Every variable that the local process reads, for `docs/configuration.md`.
+pub fn variables() -> Vec<shared::settings::Variable> {
+    let mut reader = Reader::from_pairs([("", ""); 0]);
+    Settings::read(&mut reader);
+    reader.variables().to_vec()
+}
 
 /// What there is on this machine: where Keywire keeps its files, and where to look for servers.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use shared::settings::Reader;
+use sqlx::Connection as _;
 
 use super::redis::{self, Redis};
 use super::scratch::Scratch;
@@ -52,7 +53,8 @@ impl Services {
         let (postgres, redis) =
             tokio::try_join!(Postgres::start(cluster), Redis::start(&server, &redis_dir))?;
         let database_url = template.url(TEMPLATE);
-        crate::database::create(&database_url).await?;
+        // Closed at once: a template with a connection cannot be copied.
+        crate::database::create(&database_url).await?.close().await?;
         let variables = [
             ("TEST_DATABASE_URL", database_url.clone()),
             ("TEST_REDIS_URL", redis.url()),

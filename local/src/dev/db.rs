@@ -1,0 +1,62 @@
+//! `cargo dev db`: the database alone, and what `cargo lambda watch` must know to use it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use secrecy::ExposeSecret as _;
+use shared::db::SERVING_ROLE;
+
+use super::say;
+use crate::progress::Progress;
+use crate::signals::Signals;
+use crate::store::{Choice, Store};
+
+/// Runs the private database until a signal, with an env file beside it.
+///
+/// # Errors
+/// If it cannot be started, or ended and could not be restarted.
+pub(super) async fn db(choice: &Choice) -> anyhow::Result<ExitCode> {
+    ensure!(choice.database_url.is_none(), "DATABASE_URL is set: that database runs already");
+    let mut signals = Signals::new()?;
+    let progress = Progress::new();
+    let mut store = tokio::select! {
+        store = Store::open(choice, &progress) => store?,
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    drop(progress);
+    store.say("with its database only (cargo dev db)")?;
+    let file = choice.machine.local_dir.join("lambda.env");
+    write(&file, &variables(&store)?)?;
+    say(&format!(
+        "The database is ready: {}\n\n  psql '{}'\n  cargo lambda watch -A 127.0.0.1 --env-file {}\n\nCtrl-C ends it.",
+        store.description,
+        store.url.expose_secret(),
+        file.display()
+    ));
+    let end = tokio::select! {
+        _ = signals.next() => Ok(ExitCode::SUCCESS),
+        why = store.given_up() => Err(anyhow::anyhow!(why)),
+    };
+    store.stop().await;
+    end
+}
+
+/// What a function needs: the serving role's address, and the keys.
+fn variables(store: &Store) -> anyhow::Result<String> {
+    let url = store.url.expose_secret();
+    let keys = fs::canonicalize(&store.keys_file)?;
+    let keys = keys.to_str().context("the path of the keys is not UTF-8")?;
+    Ok(format!("DATABASE_URL={url}&options[role]={SERVING_ROLE}\nKEYS_FILE={keys}\n"))
+}
+
+/// Writes it for this user alone: it says where the keys are.
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(file);
+    let mut opened = opened.with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(opened.write_all(text.as_bytes())?)
+}

@@ -1,0 +1,160 @@
+//! The database of the local process and the keys that belong to it: private ones, or given ones.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use shared::db::signing_keys;
+use shared::secrets::Keys;
+use shared::settings::Reader;
+use sqlx::Connection as _;
+
+use crate::lock::Lock;
+use crate::postgres::{Cluster, DATABASE, Durability, Postgres};
+use crate::progress::Progress;
+use crate::settings::Machine;
+use crate::{database, keys, places};
+
+/// Which database and keys to use.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    /// What there is on this machine, for a private database.
+    pub(crate) machine: Machine,
+    /// `DATABASE_URL`: the owner's address of a given one.
+    pub(crate) database_url: Option<SecretString>,
+    /// `KEYS_FILE`: the keys of the given one.
+    pub(crate) keys_file: Option<PathBuf>,
+}
+
+impl Choice {
+    /// Reads the group.
+    pub(crate) fn read(reader: &mut Reader) -> Self {
+        let choice = Self {
+            machine: Machine::read(reader),
+            database_url: reader.optional(
+                "DATABASE_URL",
+                "Address of Postgres, such as `postgres://user:password@host/name`.",
+            ),
+            keys_file: reader.optional(
+                "KEYS_FILE",
+                "The file with the keys of the database in `DATABASE_URL`; `cargo dev keys FILE` makes one.",
+            ),
+        };
+        if choice.database_url.is_none() && choice.keys_file.is_some() {
+            reader.refuse("KEYS_FILE is for the database in DATABASE_URL, which is not set");
+        }
+        choice
+    }
+
+    /// Where the keys of the private database are.
+    fn private_keys(&self) -> PathBuf {
+        self.machine.local_dir.join("keys.json")
+    }
+
+    /// The private cluster, found but not started.
+    ///
+    /// # Errors
+    /// If there is no PostgreSQL to be had.
+    pub(crate) fn cluster(&self, progress: &Progress) -> anyhow::Result<Cluster> {
+        let dir = self.machine.local_dir.join("postgres");
+        let installation = self.machine.postgres.find(&dir, |line| progress.note(line))?;
+        Cluster::new(installation, &dir, Durability::Kept)
+    }
+}
+
+/// An open database, its tables up to date.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// The owner's address.
+    pub(crate) url: SecretString,
+    /// The keys that belong to it.
+    pub(crate) keys: Keys,
+    /// Where the keys are.
+    pub(crate) keys_file: PathBuf,
+    /// Which one it is, for people.
+    pub(crate) description: String,
+    /// The server, when it is private, and the lock of its data, let go after it.
+    private: Option<(Postgres, Lock)>,
+}
+
+impl Store {
+    /// Opens the given database, or starts the private one.
+    ///
+    /// # Errors
+    /// If there is none to be had, it cannot be brought up to date, or its keys are missing.
+    pub(crate) async fn open(choice: &Choice, progress: &Progress) -> anyhow::Result<Self> {
+        match &choice.database_url {
+            Some(url) => Self::given(url, choice.keys_file.as_deref(), progress).await,
+            None => Self::private(choice, progress).await,
+        }
+    }
+
+    async fn given(
+        url: &SecretString,
+        keys_file: Option<&Path>,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        let keys_file = keys_file.context(
+            "DATABASE_URL needs KEYS_FILE, the keys of that database; `cargo dev keys FILE --register` makes the first set",
+        )?;
+        let keys = Keys::read(keys_file)?;
+        progress.step("Bringing the database up to date");
+        database::migrate(url.expose_secret()).await?.close().await?;
+        let description = "the one in DATABASE_URL".to_owned();
+        let keys_file = keys_file.to_owned();
+        Ok(Self { url: url.clone(), keys, keys_file, description, private: None })
+    }
+
+    async fn private(choice: &Choice, progress: &Progress) -> anyhow::Result<Self> {
+        places::create_open(&choice.machine.local_dir)?;
+        let lock = Lock::take(&choice.machine.local_dir)?;
+        let cluster = choice.cluster(progress)?;
+        let keys_file = choice.private_keys();
+        let keys = keys::of_cluster(&keys_file, cluster.exists())?;
+        let server = cluster.installation();
+        let server = format!("PostgreSQL {} ({})", server.version, server.bin.display());
+        if cluster.exists() {
+            progress.step(&format!("Starting {server}"));
+        } else {
+            progress.step(&format!("Preparing a database for {server}"));
+            for other in cluster.others() {
+                progress.note(&format!(
+                    "{} holds data of another PostgreSQL version; it stays there, unused",
+                    other.display()
+                ));
+            }
+        }
+        let url = cluster.url(DATABASE);
+        let description = format!("{server}, data in {}", cluster.data().display());
+        let postgres = Postgres::start(cluster).await?;
+        let mut owner = database::create(&url).await?;
+        signing_keys::register_first(&mut owner, &keys.signing).await?;
+        owner.close().await?;
+        let private = Some((postgres, lock));
+        Ok(Self { url: url.into(), keys, keys_file, description, private })
+    }
+
+    /// Says to other copies what this one does.
+    ///
+    /// # Errors
+    /// If the lock cannot be written.
+    pub(crate) fn say(&mut self, what: &str) -> std::io::Result<()> {
+        self.private.as_mut().map_or(Ok(()), |(_, lock)| lock.say(what))
+    }
+
+    /// Waits until the private server has ended for good, and says why; for ever with a given one.
+    pub(crate) async fn given_up(&mut self) -> String {
+        match &mut self.private {
+            Some((postgres, _)) => postgres.given_up().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops the private server.
+    pub(crate) async fn stop(self) {
+        if let Some((postgres, lock)) = self.private {
+            postgres.stop().await;
+            drop(lock);
+        }
+    }
+}
