@@ -1,92 +1,88 @@
-//! A router as a Lambda function behind an HTTP API (payload format 2.0).
+//! A router as a Lambda function: its start, and what it does until Lambda ends the sandbox.
 //!
 //! A panic in a handler is answered by the front as a problem. What panics before it, in the reading
 //! of an event, is caught by the runtime and answered as an error, and the sandbox goes on: this
 //! needs unwinding, see `[profile.release]`.
 
-use std::convert::Infallible;
-use std::net::IpAddr;
+mod gateway;
+pub mod keys;
+pub mod settings;
 
+use std::process::ExitCode;
+
+use anyhow::Context;
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
-use lambda_http::http::Uri;
-use lambda_http::http::uri::PathAndQuery;
-use lambda_http::request::RequestContext;
-use lambda_http::tower::{Service, ServiceExt};
-use lambda_http::{Error, RequestExt};
-use shared::client_address::Peer;
-use shared::front::RequestId;
+use shared::clock::Clock;
+use shared::db::Database;
+use shared::front::Front;
+use shared::secrets::WrongKeys;
+use shared::settings::{Log, LogFormat, Reader};
+use shared::telemetry;
 
-/// What every path may be prefixed with: CloudFront sends `/api/*` here unchanged.
-const API_PREFIX: &str = "/api";
+use crate::App;
+use keys::{Gate, Keys, Store};
+use settings::{DATABASE_ARN, Settings};
 
-/// Answers events with `router` until Lambda ends the sandbox.
+/// Runs an endpoint that needs the secrets `K`, and is the `main` of its binary.
 ///
-/// # Errors
-/// When Lambda's runtime API cannot be reached.
-///
-/// # Panics
-/// When the process was not started by Lambda or an emulator of it, which set `AWS_LAMBDA_*`.
-pub async fn run(router: Router) -> Result<(), Error> {
-    lambda_http::run(service(router)).await
-}
-
-/// The router as a service of gateway events.
-fn service(
-    router: Router,
-) -> impl Service<lambda_http::Request, Response = Response, Error = Infallible, Future: Send> {
-    router.map_request(from_gateway)
-}
-
-/// The request that the client made: its own path, and beside it the address and the request's id
-/// as the gateway and Lambda know them.
-fn from_gateway(event: lambda_http::Request) -> Request {
-    let mut request = event.map(Body::new);
-    if let Some(context) = request.lambda_context_ref() {
-        let id = RequestId(context.request_id.clone());
-        request.extensions_mut().insert(id);
-    }
-    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
-        return request;
+/// A wrong setting or secret ends the process with a line that names the variable.
+pub fn main<K: Keys>(endpoint: impl FnOnce(&App, K) -> Result<Router, WrongKeys>) -> ExitCode {
+    // One request at a time runs in a sandbox; hashing has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(endpoint)),
+        Err(error) => Err(error.into()),
     };
-    let source: Option<IpAddr> = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
-    let path = client_path(request.uri().path(), context.stage.as_deref());
-    let uri = with_path(request.uri(), path);
-    *request.uri_mut() = uri;
-    if let Some(source) = source {
-        request.extensions_mut().insert(Peer(source));
-    }
-    request
-}
-
-/// The path without the stage, which payload format 2.0 puts before it unless it is `$default`, and
-/// without one leading `/api`.
-fn client_path<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
-    let path = match stage {
-        Some(stage) if stage != "$default" => without(path, &format!("/{stage}")),
-        _ => path,
-    };
-    without(path, API_PREFIX)
-}
-
-/// The path without `prefix`, if that is its whole first segment.
-fn without<'a>(path: &'a str, prefix: &str) -> &'a str {
-    match path.strip_prefix(prefix) {
-        Some("") => "/",
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the function has ended");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn with_path(uri: &Uri, path: &str) -> Uri {
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut parts = uri.clone().into_parts();
-    let path = PathAndQuery::try_from(format!("{path}{query}"));
-    parts.path_and_query = Some(path.expect("the end of a path is a path"));
-    Uri::from_parts(parts).expect("only the path changed")
+async fn run<K: Keys>(
+    endpoint: impl FnOnce(&App, K) -> Result<Router, WrongKeys>,
+) -> anyhow::Result<()> {
+    let mut reader = Reader::from_env();
+    start_logging(&Log::read(&mut reader))?;
+    let settings = Settings::read(&mut reader, K::VARIABLES);
+    reader.finish()?;
+    let store = Store::new(&settings)?;
+    let (db, keys) = tokio::try_join!(connect::<K>(&settings, &store), K::fetch(&store))?;
+    let gate = Gate::new(db.clone(), keys.clone(), settings.keys_file.is_some());
+    gate.check_at_start().await?;
+    let app = App::new(db, Clock::System, settings.endpoints);
+    let router = gate.layer(endpoint(&app, keys)?);
+    let router = Front::new(app.settings.http.clone()).layer(router);
+    let answered = lambda_http::run(gateway::service(router)).await;
+    answered.map_err(|error| anyhow::anyhow!(error)).context("Lambda's runtime API")
 }
 
-#[cfg(test)]
-mod tests;
+/// Logs from here on; a wrong filter is told through the default one.
+fn start_logging(log: &Log) -> anyhow::Result<()> {
+    let Err(why) = telemetry::start(log) else { return Ok(()) };
+    let usual = Log { filter: "info".to_owned(), format: LogFormat::Json };
+    telemetry::start(&usual).map_err(anyhow::Error::msg)?;
+    Err(anyhow::Error::msg(why))
+}
+
+/// The database; already connected when keys will be checked against it, so that connecting takes
+/// no time of its own beside fetching them.
+async fn connect<K: Keys>(settings: &Settings, store: &Store) -> Result<Database, WrongKeys> {
+    let mut database = settings.database.clone();
+    let mut variable = "DATABASE_URL";
+    if let Some(arn) = &settings.database_arn {
+        variable = DATABASE_ARN;
+        database.url = store.manager().await?.get_text(variable, arn).await?;
+    }
+    let db = Database::new(&database, None);
+    let db = db.map_err(|why| WrongKeys::new(format!("{variable}: not an address: {why}")))?;
+    if !K::VARIABLES.is_empty() {
+        // That it is away now is found again by the check, and then answered.
+        let connected = db.pool().acquire().await;
+        connected.inspect_err(|error| tracing::warn!(%error, "database not available")).ok();
+    }
+    Ok(db)
+}
