@@ -1,6 +1,13 @@
 //! Integration tests.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod app;
 #[cfg(target_os = "linux")]
 mod aws;
+mod database;
+mod discovery;
+mod input;
+mod keys;
+mod login;
+mod register;
 mod run;

@@ -1,0 +1,66 @@
+//! `GET /.well-known/jwks.json` and `GET /health`.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde_json::json;
+use shared::access_token::thumbprint;
+
+use crate::app::TestApp;
+
+#[tokio::test]
+async fn the_key_set_shows_the_public_halves_of_current_and_next() {
+    let app = TestApp::start().await;
+    let answer = app.get("/.well-known/jwks.json").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["cache-control"], "public, max-age=300");
+    let keys = answer.body["keys"].as_array().unwrap();
+    let mut shown: Vec<_> =
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();
+    let signing = &app.keys.signing;
+    let held = [&signing.current, &signing.next].map(|key| thumbprint(&key.public_key().unwrap()));
+    let mut held = held.to_vec();
+    shown.sort();
+    held.sort();
+    assert_eq!(shown, held);
+    for key in keys {
+        let mut members: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x"], "no private member");
+    }
+}
+
+#[tokio::test]
+async fn a_retired_key_is_no_longer_shown() {
+    let app = TestApp::start().await;
+    sqlx::query("UPDATE signing_keys SET retire_at = now() - interval '1 second' WHERE kid = $1")
+        .bind(thumbprint(&app.keys.signing.current.public_key().unwrap()))
+        .execute(&app.owner)
+        .await
+        .unwrap();
+    let answer = app.get("/.well-known/jwks.json").await;
+    assert_eq!(answer.body["keys"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn health_answers_while_every_hashing_thread_is_busy() {
+    let busy = [("BCRYPT_COST", "11"), ("BCRYPT_THREADS", "1")];
+    let app = TestApp::with(&busy).await;
+    let logins = join_all((0..4).map(|_| app.login("nobody", "password")));
+    let healthy = async {
+        // The first hash has begun once the admission has been written.
+        let asked = "SELECT EXISTS (SELECT FROM buckets)";
+        while !sqlx::query_scalar::<_, bool>(asked).fetch_one(&app.owner).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        let answer =
+            tokio::time::timeout(Duration::from_secs(1), app.get("/health")).await.unwrap();
+        (answer.status, answer.body)
+    };
+    let (health, answers) = tokio::join!(healthy, logins);
+    assert_eq!(health, (StatusCode::OK, json!({ "status": "ok" })));
+    for answer in answers {
+        answer.assert_problem(401, "invalid_credentials");
+    }
+}

@@ -1,0 +1,112 @@
+//! Bad input of every kind gets its own 4xx.
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::app::{TestApp, credentials, request};
+
+const JSON: &str = "application/json";
+const PATHS: [&str; 2] = ["/register", "/login"];
+
+#[tokio::test]
+async fn a_body_that_is_not_json_is_400() {
+    let app = TestApp::start().await;
+    let deep = "[".repeat(10_000);
+    for path in PATHS {
+        for body in ["", "{", "username=ann", "\"\\ud800\"", "{\"a\":1}x", "\u{feff}{}", &deep] {
+            let answer = app.send(request(Method::POST, path, JSON, body.to_owned())).await;
+            answer.assert_problem(400, "malformed_json");
+        }
+        let answer = app.send(request(Method::POST, path, JSON, vec![b'"', 0xff, b'"'])).await;
+        answer.assert_problem(400, "malformed_json");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_type_is_415() {
+    let app = TestApp::start().await;
+    let body = || credentials("ann", "password123").to_string();
+    for path in PATHS {
+        for kind in
+            ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "x", ""]
+        {
+            let answer = app.send(request(Method::POST, path, kind, body())).await;
+            answer.assert_problem(415, "unsupported_media_type");
+        }
+        let bare = Request::post(path).body(Bytes::from(body())).unwrap();
+        app.send(bare).await.assert_problem(415, "unsupported_media_type");
+    }
+    let upper = request(Method::POST, "/register", "Application/JSON; charset=UTF-8", body());
+    assert_eq!(app.send(upper).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_even_when_it_is_large() {
+    let app = TestApp::start().await;
+    for path in PATHS {
+        for size in [16 * 1_024 + 1, 200_000] {
+            let answer = app.send(request(Method::POST, path, JSON, vec![b' '; size])).await;
+            answer.assert_problem(413, "body_too_large");
+        }
+        let full = [vec![b' '; 16 * 1_024 - 2], b"{}".to_vec()].concat();
+        let answer = app.send(request(Method::POST, path, JSON, full)).await;
+        answer.assert_problem(422, "validation_failed");
+    }
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_404_and_405() {
+    let app = TestApp::start().await;
+    for path in ["/", "/Register", "/register/", "/login/x", "/%00", "/..%2flogin", "/users"] {
+        app.get(path).await.assert_problem(404, "not_found");
+    }
+    for path in PATHS {
+        for method in [Method::GET, Method::PUT, Method::DELETE, Method::PATCH] {
+            let answer = app.send(request(method, path, JSON, "{}")).await;
+            answer.assert_problem(405, "method_not_allowed");
+            assert_eq!(answer.headers["allow"], "POST");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_is_421() {
+    let app = TestApp::start().await;
+    for path in ["/login", "/health", "/.well-known/jwks.json", "/ws", "/nothing"] {
+        let foreign = Request::get(path).header("host", "evil.example").body(Bytes::new());
+        app.send(foreign.unwrap()).await.assert_problem(421, "host_refused");
+    }
+}
+
+/// Bodies between noise and nearly right, from a fixed seed.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop_oneof![any::<String>(), "\\PC{0,40}", "[a-z0-9._-]{3,32}"];
+    let fields = prop::collection::hash_map("(username|password|role|\\PC{0,8})", text, 0..4);
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..600),
+        fields.prop_map(|map| serde_json::to_vec(&map).unwrap()),
+        ("[\\[{\"]{0,200}", any::<String>()).prop_map(|(a, b)| format!("{a}{b}").into_bytes()),
+    ]
+}
+
+#[tokio::test]
+async fn arbitrary_bytes_never_make_a_5xx() {
+    let off =
+        [("LIMIT_LOGIN_ADDRESS", "off"), ("LIMIT_REGISTER_ADDRESS", "off"), ("LOCK_AFTER", "off")];
+    let app = TestApp::with(&off).await;
+    let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), seed);
+    for round in 0..150 {
+        let body = bodies().new_tree(&mut runner).unwrap().current();
+        for path in ["/register", "/login", "/health", "/.well-known/jwks.json", "/ws"] {
+            let method = if round % 5 == 0 { Method::GET } else { Method::POST };
+            let sent = app.send(request(method, path, JSON, body.clone()));
+            let answer = tokio::time::timeout(std::time::Duration::from_secs(10), sent).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{path} hangs on {body:?}"));
+            assert!(!answer.status.is_server_error(), "{path} {body:?}: {answer:?}");
+        }
+    }
+}
