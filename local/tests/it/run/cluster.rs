@@ -1,20 +1,17 @@
 //! A cluster alone, without the HTTP side.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use local::postgres::{Cluster, Durability, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection as _, PgConnection};
 
-use super::{open_dir, search};
+use super::{LONG, open_dir, search};
 
-/// Longer than any of these takes on a busy machine.
-const LONG: Duration = Duration::from_mins(1);
-
-fn cluster(dir: &Path) -> Cluster {
+pub(crate) fn cluster(dir: &Path) -> Cluster {
     let data = dir.join("postgres");
-    let installation = search(&dir.join("cache")).find(&data, |_| {}).unwrap();
+    let installation = search().find(&data, |_| {}).unwrap();
     Cluster::new(installation, &data, Durability::Kept).unwrap()
 }
 
