@@ -62,7 +62,11 @@ impl TestApp {
 
     /// With these settings beside the defaults.
     pub(crate) async fn with(pairs: &[(&str, &str)]) -> Self {
-        let database = TestDatabase::create().await;
+        Self::on_database(TestDatabase::create().await, pairs).await
+    }
+
+    /// On a database that is migrated and empty.
+    pub(crate) async fn on_database(database: TestDatabase, pairs: &[(&str, &str)]) -> Self {
         let owner = PgPoolOptions::new().max_connections(2).connect(&database.url).await.unwrap();
         let keys = Keys::generate(Clock::System.now()).unwrap();
         assert!(db::signing_keys::register_first(&owner, &keys.signing).await.unwrap());

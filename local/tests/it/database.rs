@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub(crate) struct TestDatabase {
     /// The owner's URL.
     pub(crate) url: String,
-    dropped: Arc<Dropped>,
+    dropped: Option<Arc<Dropped>>,
 }
 
 /// Drops the database when it is dropped itself.
@@ -35,12 +35,17 @@ impl TestDatabase {
         connection.execute(sqlx::raw_sql(copy)).await.unwrap();
         connection.close().await.unwrap();
         let url = server.clone().database(&name).to_url_lossy().to_string();
-        Self { url, dropped: Arc::new(Dropped { server, name }) }
+        Self { url, dropped: Some(Arc::new(Dropped { server, name })) }
+    }
+
+    /// A database that somebody else drops.
+    pub(crate) fn kept(url: String) -> Self {
+        Self { url, dropped: None }
     }
 
     /// Another holder of the same database.
     pub(crate) fn share(&self) -> Self {
-        Self { url: self.url.clone(), dropped: Arc::clone(&self.dropped) }
+        Self { url: self.url.clone(), dropped: self.dropped.clone() }
     }
 }
 

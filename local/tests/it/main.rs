@@ -9,5 +9,7 @@ mod discovery;
 mod input;
 mod keys;
 mod login;
+#[cfg(target_os = "linux")]
+mod outage;
 mod register;
 mod run;

@@ -1,0 +1,168 @@
+//! Postgres silent or killed under load: sign-in says so in time, broadcast goes on, all heals.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use http::StatusCode;
+use local::postgres::{Cluster, Durability, Postgres};
+use rustix::process::{Pid, Signal, kill_process};
+use shared::db::{MIGRATOR, roles};
+use sqlx::{Connection, PgConnection};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+
+use crate::app::{TestApp, credentials};
+use crate::database::TestDatabase;
+use crate::run::{open_dir, search};
+
+/// No answer may take longer, whatever Postgres does.
+const IN_TIME: Duration = Duration::from_secs(5);
+/// Longer than a restart takes on a busy machine.
+const HEALED: Duration = Duration::from_secs(30);
+/// The load sends no more than this.
+const MOST_ATTEMPTS: usize = 20_000;
+
+#[tokio::test]
+async fn a_silent_postgres_is_a_503_in_time_and_heals() {
+    let dir = open_dir();
+    let (postgres, app) = start(dir.path()).await;
+    let mut socket = connect(&app).await;
+    let silent = AtomicBool::new(false);
+    let ended = AtomicBool::new(false);
+    let load = async {
+        let mut refused_while_silent = 0;
+        for _ in 0..MOST_ATTEMPTS {
+            if ended.load(Ordering::Relaxed) {
+                break;
+            }
+            if attempt(&app).await == StatusCode::SERVICE_UNAVAILABLE {
+                refused_while_silent += u32::from(silent.load(Ordering::Relaxed));
+            }
+        }
+        refused_while_silent
+    };
+    let trouble = async {
+        let stopped = processes(postgres.pid().unwrap());
+        signal_all(&stopped, Signal::STOP);
+        silent.store(true, Ordering::Relaxed);
+        // A whole time-out, during which broadcast goes on.
+        let first = attempt(&app).await;
+        echo(&mut socket, "while Postgres is silent").await;
+        silent.store(false, Ordering::Relaxed);
+        signal_all(&stopped, Signal::CONT);
+        heal(&app).await;
+        ended.store(true, Ordering::Relaxed);
+        first
+    };
+    let (first, refused, more) = tokio::join!(trouble, load, attempt(&app));
+    assert_eq!(first, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused > 0, "the load noticed nothing");
+    assert!([StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE].contains(&more));
+    echo(&mut socket, "after it").await;
+}
+
+#[tokio::test]
+async fn a_killed_postgres_comes_back_under_load() {
+    let dir = open_dir();
+    let (postgres, app) = start(dir.path()).await;
+    let mut socket = connect(&app).await;
+    let ended = AtomicBool::new(false);
+    let load = async {
+        for _ in 0..MOST_ATTEMPTS {
+            if ended.load(Ordering::Relaxed) {
+                break;
+            }
+            attempt(&app).await;
+        }
+    };
+    let trouble = async {
+        let before = postgres.pid().unwrap();
+        signal(before, Signal::KILL);
+        echo(&mut socket, "while Postgres is away").await;
+        let deadline = Instant::now() + HEALED;
+        while postgres.pid().is_none_or(|pid| pid == before) {
+            assert!(Instant::now() < deadline, "Postgres was not restarted");
+            tokio::task::yield_now().await;
+        }
+        heal(&app).await;
+        ended.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(trouble, load);
+    assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
+    echo(&mut socket, "after it").await;
+}
+
+/// An app on a cluster of its own, with one user.
+async fn start(dir: &Path) -> (Postgres, TestApp) {
+    let data = dir.join("postgres");
+    let installation = search().find(&data, |_| {}).unwrap();
+    // Kept: a killed server must not lose the users, as one that never waits for the disk may.
+    let cluster = Cluster::new(installation, &data, Durability::Kept).unwrap();
+    let postgres = Postgres::start(cluster.clone()).await.unwrap();
+    let mut owner = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    roles::create(&mut owner).await.unwrap();
+    MIGRATOR.run(&mut owner).await.unwrap();
+    let off = [("LIMIT_LOGIN_ADDRESS", "off"), ("LOCK_AFTER", "off"), ("LOCK_STOP", "off")];
+    let app = TestApp::on_database(TestDatabase::kept(cluster.url("postgres")), &off).await;
+    app.user("ann").await;
+    (postgres, app)
+}
+
+/// A sign-in that must be answered in time, and with nothing but 401 or 503.
+async fn attempt(app: &TestApp) -> StatusCode {
+    let began = Instant::now();
+    let answer = app.post("/login", credentials("nobody", "password")).await;
+    assert!(began.elapsed() < IN_TIME, "took {:?}: {answer:?}", began.elapsed());
+    match answer.status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            answer.assert_problem(503, "unavailable");
+            assert!(answer.headers.contains_key("retry-after"));
+        }
+        _ => {
+            answer.assert_problem(401, "invalid_credentials");
+        }
+    }
+    answer.status
+}
+
+/// Tries until a sign-in is judged again.
+async fn heal(app: &TestApp) {
+    let deadline = Instant::now() + HEALED;
+    while attempt(app).await != StatusCode::UNAUTHORIZED {
+        assert!(Instant::now() < deadline, "not healed");
+    }
+}
+
+async fn connect(app: &TestApp) -> WebSocketStream<TcpStream> {
+    let stream = TcpStream::connect(app.address).await.unwrap();
+    client_async(format!("ws://localhost:{}/ws", app.address.port()), stream).await.unwrap().0
+}
+
+/// Sends a text and waits until it comes back.
+async fn echo(socket: &mut WebSocketStream<TcpStream>, text: &str) {
+    socket.send(Message::text(text)).await.unwrap();
+    let back = tokio::time::timeout(IN_TIME, socket.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(back, Message::text(text));
+}
+
+/// The server and its children, each of which is a session of its own.
+fn processes(server: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let children = children.unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).chain([server]).collect()
+}
+
+fn signal_all(pids: &[u32], signal: Signal) {
+    for pid in pids {
+        self::signal(*pid, signal);
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    // A backend may have ended by itself since it was listed.
+    let sent = kill_process(pid, signal);
+    assert!(matches!(sent, Ok(()) | Err(rustix::io::Errno::SRCH)), "{sent:?}");
+}
