@@ -76,7 +76,7 @@ pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Res
 /// Runs any command with what the tests need.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub(super) async fn with(machine: &Machine, given: Given) -> anyhow::Result<ExitCode> {
     serve(machine, Vec::new(), &[given.words]).await
 }
