@@ -22,10 +22,12 @@ impl Clock {
         Self::Shifted(Arc::default())
     }
 
-    /// The time now, in UTC.
+    /// The time now, in UTC, to the microsecond: what Postgres keeps, so that a row read again is
+    /// equal to the one written.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
     pub fn now(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
+        let now = now - time::Duration::nanoseconds(i64::from(now.nanosecond() % 1_000));
         match self {
             Self::System => now,
             Self::Shifted(seconds) => {

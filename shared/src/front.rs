@@ -119,7 +119,7 @@ async fn pass(State(front): State<Arc<Front>>, mut request: Request, next: Next)
     };
     let response = finish(response, &id);
     let status = response.status().as_u16();
-    let duration_ms = started.elapsed().as_millis();
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(request.id = %id, %method, path, status, duration_ms, "request");
     response
 }
@@ -170,8 +170,11 @@ fn finish(mut response: Response, id: &str) -> Response {
         }
         response = rendered;
     }
+    let headers = response.headers_mut();
+    // What is not a script must not be run as one (OWASP ASVS 5.0, 3.4.4).
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
     }
     response
 }

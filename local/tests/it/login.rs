@@ -1,6 +1,7 @@
 //! `POST /login`.
 
 mod equal;
+mod processes;
 mod throttle;
 
 use std::time::Duration;

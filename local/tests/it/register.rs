@@ -21,6 +21,8 @@ async fn the_documented_example_registers() {
     };
     assert_eq!(shape(&answer.body), shape(&body["response"]));
     assert_eq!(app.audit().await, ["user_created"]);
+    let again = app.login("example", "password123").await;
+    assert_eq!(&again.body["user"], user, "the same user, to the microsecond");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod cluster;
 mod dev;
 mod ends;
-mod keywire;
+pub(crate) mod keywire;
 mod machine;
 mod start;
 
