@@ -1,10 +1,14 @@
 //! Bad input of every kind gets its own 4xx.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::app::{TestApp, credentials, request};
 
@@ -81,6 +85,32 @@ async fn a_foreign_host_is_421() {
     }
 }
 
+#[tokio::test]
+async fn a_body_that_never_comes_is_408() {
+    let app = TestApp::with(&[("BODY_TIMEOUT", "200ms")]).await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 50\r\nConnection: close\r\n\r\n{\"username\":";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("request_timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_badly_framed_body_is_400() {
+    let app = TestApp::start().await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nnot a chunk\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
 /// Bodies between noise and nearly right, from a fixed seed.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let text = prop_oneof![any::<String>(), "\\PC{0,40}", "[a-z0-9._-]{3,32}"];
@@ -104,7 +134,7 @@ async fn arbitrary_bytes_never_make_a_5xx() {
         for path in ["/register", "/login", "/health", "/.well-known/jwks.json", "/ws"] {
             let method = if round % 5 == 0 { Method::GET } else { Method::POST };
             let sent = app.send(request(method, path, JSON, body.clone()));
-            let answer = tokio::time::timeout(std::time::Duration::from_secs(10), sent).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), sent).await;
             let answer = answer.unwrap_or_else(|_| panic!("{path} hangs on {body:?}"));
             assert!(!answer.status.is_server_error(), "{path} {body:?}: {answer:?}");
         }

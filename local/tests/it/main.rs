@@ -9,6 +9,7 @@ mod discovery;
 mod input;
 mod keys;
 mod login;
+mod logs;
 #[cfg(target_os = "linux")]
 mod outage;
 mod register;

@@ -84,6 +84,24 @@ async fn unknown_wrong_passwordless_and_disabled_are_alike() {
     }
 }
 
+#[tokio::test]
+async fn a_refusal_that_is_remembered_costs_no_statement() {
+    let statements = Statements::default();
+    let _logging = tracing::subscriber::set_default(statements.clone());
+    let app = TestApp::with(&[("LOCK_AFTER", "1"), ("LOCK_MAX", "900s")]).await;
+    let limited = app.another(&[("LIMIT_LOGIN_ADDRESS", "1/h burst 1")]).await;
+    app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
+    let mut asked = Vec::new();
+    for app in [&app, &limited] {
+        for _ in 0..3 {
+            statements.0.lock().unwrap().clear();
+            app.login("ann", "wrong password").await.assert_problem(429, "rate_limited");
+            asked.push(statements.0.lock().unwrap().len());
+        }
+    }
+    assert_eq!(asked, [1, 0, 0, 1, 0, 0]);
+}
+
 fn look(answer: &Answer, rounds: u64, statements: Vec<String>) -> Seen {
     let mut body = answer.body.clone();
     body["instance"] = "its id".into();
