@@ -50,9 +50,12 @@ async fn run<K: Keys>(
     let settings = Settings::read(&mut reader, K::VARIABLES);
     reader.finish()?;
     let store = Store::new(&settings)?;
-    let (db, keys) = tokio::try_join!(connect::<K>(&settings, &store), K::fetch(&store))?;
+    let opened = open::<K>(&settings, &store);
+    let ((db, connected), keys) = tokio::try_join!(opened, K::fetch(&store))?;
     let gate = Gate::new(db.clone(), keys.clone(), settings.keys_file.is_some());
-    gate.check_at_start().await?;
+    if connected {
+        gate.check_at_start().await?;
+    }
     let app = App::new(db, Clock::System, settings.endpoints);
     let router = gate.layer(endpoint(&app, keys)?);
     let router = Front::new(app.settings.http.clone()).layer(router);
@@ -68,9 +71,9 @@ fn start_logging(log: &Log) -> anyhow::Result<()> {
     Err(anyhow::Error::msg(why))
 }
 
-/// The database; already connected when keys will be checked against it, so that connecting takes
-/// no time of its own beside fetching them.
-async fn connect<K: Keys>(settings: &Settings, store: &Store) -> Result<Database, WrongKeys> {
+/// The database, and whether it is connected. It is tried when keys will be held against it, so that
+/// connecting takes no time of its own beside fetching them.
+async fn open<K: Keys>(settings: &Settings, store: &Store) -> Result<(Database, bool), WrongKeys> {
     let mut database = settings.database.clone();
     let mut variable = "DATABASE_URL";
     if let Some(arn) = &settings.database_arn {
@@ -79,10 +82,12 @@ async fn connect<K: Keys>(settings: &Settings, store: &Store) -> Result<Database
     }
     let db = Database::new(&database, None);
     let db = db.map_err(|why| WrongKeys::new(format!("{variable}: not an address: {why}")))?;
-    if !K::VARIABLES.is_empty() {
-        // That it is away now is found again by the check, and then answered.
-        let connected = db.pool().acquire().await;
-        connected.inspect_err(|error| tracing::warn!(%error, "database not available")).ok();
+    if K::VARIABLES.is_empty() {
+        return Ok((db, false));
     }
-    Ok(db)
+    // A database that is away does not end the start: the gate then checks at the first request.
+    let connected = db.pool().acquire().await;
+    let connected = connected.inspect_err(|error| tracing::warn!(%error, "database not available"));
+    let connected = connected.is_ok();
+    Ok((db, connected))
 }

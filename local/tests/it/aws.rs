@@ -1,6 +1,14 @@
 //! The Lambda binaries and the template that deploys them, with AWS's own tools.
 //!
-//! `cargo dev test` installs the tools and says where in `TEST_AWS_TOOLS`.
+//! `cargo dev test` installs the tools and builds the binaries, and says where they are in
+//! `TEST_AWS_TOOLS` and `TEST_FUNCTIONS`.
 
+mod emulator;
+mod events;
+mod functions;
+mod http;
+mod moto;
+mod secrets;
+mod stack;
 mod template;
 mod tools;

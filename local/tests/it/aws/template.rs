@@ -44,6 +44,17 @@ fn cfn_lint_has_not_even_a_warning() {
 }
 
 #[test]
+fn every_lambda_binary_has_its_function() {
+    let files = std::fs::read_dir(root().join("functions/src/bin")).unwrap();
+    let stems = files.map(|file| file.unwrap().path().file_stem().unwrap().to_owned());
+    let built: BTreeSet<_> = stems.map(|stem| title(stem.to_str().unwrap()) + "Function").collect();
+    let declared = resources("AWS::Serverless::Function").into_keys().map(str::to_owned);
+    assert_eq!(declared.collect::<BTreeSet<_>>(), built);
+    let asserted = FUNCTIONS.iter().map(|(binary, ..)| title(binary) + "Function");
+    assert_eq!(asserted.collect::<BTreeSet<_>>(), built);
+}
+
+#[test]
 fn functions_run_their_binary_on_al2023_with_the_processor_of_the_parameter() {
     for (binary, ..) in FUNCTIONS {
         let name = title(binary) + "Function";

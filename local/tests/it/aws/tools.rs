@@ -9,10 +9,26 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// The directory of the tools.
-#[expect(clippy::disallowed_methods, reason = "given by `cargo dev test`")]
 pub(crate) fn dir() -> PathBuf {
-    let dir = std::env::var_os("TEST_AWS_TOOLS");
-    PathBuf::from(dir.expect("TEST_AWS_TOOLS is not set: run these tests by `cargo dev test aws`"))
+    given("TEST_AWS_TOOLS")
+}
+
+/// Lambda's Runtime Interface Emulator.
+pub(crate) fn emulator() -> PathBuf {
+    let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    dir().join("samcli/local/rapid").join(format!("aws-lambda-rie-{machine}"))
+}
+
+/// A binary of `functions`, or its example `panic`.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let dir = given("TEST_FUNCTIONS");
+    if name == "panic" { dir.join("examples").join(name) } else { dir.join(name) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "given by `cargo dev test`")]
+fn given(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    path.unwrap_or_else(|| panic!("{variable} is not set: run these tests by `cargo dev test aws`"))
 }
 
 /// Python with the tools, in the workspace's root, told neither to report its use nor to read a

@@ -1,0 +1,98 @@
+//! What a function needs around it: a database with its keys, and the environment that names both.
+
+use shared::db::signing_keys;
+use shared::secrets::Keys;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use super::emulator::Emulator;
+
+/// A database of its own, the keys that belong to it and a file of them.
+pub(crate) struct Stack {
+    /// The keys.
+    pub(crate) keys: Keys,
+    /// The owner's URL.
+    owner_url: String,
+    /// The database's name.
+    name: String,
+    /// Holds the file of keys.
+    dir: TempDir,
+}
+
+impl Stack {
+    /// Copies the migrated template and registers new keys.
+    pub(crate) async fn new() -> Self {
+        let name = format!("aws_{}", uuid::Uuid::new_v4().simple());
+        let mut admin = PgConnection::connect(&url_of("postgres")).await.unwrap();
+        admin
+            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template")))
+            .await
+            .unwrap();
+        let owner_url = url_of(&name);
+        let keys = Keys::generate(OffsetDateTime::UNIX_EPOCH).unwrap();
+        let mut owner = PgConnection::connect(&owner_url).await.unwrap();
+        assert!(signing_keys::register_first(&mut owner, &keys.signing).await.unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("keys.json"), keys.to_json().unwrap().as_bytes()).unwrap();
+        Self { keys, owner_url, name, dir }
+    }
+
+    /// The serving role's URL.
+    pub(crate) fn url(&self) -> String {
+        format!("{}&options[role]={}", self.owner_url, shared::db::SERVING_ROLE)
+    }
+
+    /// What a function is told, as `cargo dev db` tells it: URL and file.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let file = self.dir.path().join("keys.json");
+        let mut environment = common();
+        environment.push(("DATABASE_URL", self.url()));
+        environment.push(("KEYS_FILE", file.to_str().unwrap().to_owned()));
+        environment
+    }
+
+    /// Starts a function on it.
+    pub(crate) async fn start(&self, binary: &str) -> Emulator {
+        Emulator::start(binary, &self.environment()).await
+    }
+
+    /// Starts a function on it, with more to tell.
+    pub(crate) async fn start_with(&self, binary: &str, more: &[(&'static str, &str)]) -> Emulator {
+        let mut environment = self.environment();
+        environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        Emulator::start(binary, &environment).await
+    }
+
+    /// A connection as the owner.
+    pub(crate) async fn owner(&self) -> PgConnection {
+        PgConnection::connect(&self.owner_url).await.unwrap()
+    }
+
+    /// Drops the database, whoever is still connected.
+    pub(crate) async fn end(self) {
+        let mut admin = PgConnection::connect(&url_of("postgres")).await.unwrap();
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        admin.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
+    }
+}
+
+/// What every function of the template is told, hashes made quick.
+pub(crate) fn common() -> Vec<(&'static str, String)> {
+    let pairs = [
+        ("BCRYPT_COST", "4"),
+        ("CLIENT_ADDRESS", "gateway"),
+        ("DATABASE_POOL", "1"),
+        ("LOG_FORMAT", "json"),
+    ];
+    pairs.map(|(name, value)| (name, value.to_owned())).into()
+}
+
+/// The owner's URL of a database in the cluster of the tests.
+#[expect(clippy::disallowed_methods, reason = "given by `cargo dev test`")]
+fn url_of(database: &str) -> String {
+    let template = std::env::var("TEST_DATABASE_URL");
+    let template =
+        template.expect("TEST_DATABASE_URL is not set: run these tests by `cargo dev test aws`");
+    template.replacen("/template?", &format!("/{database}?"), 1)
+}
