@@ -9,7 +9,9 @@ use crate::metrics::Metrics;
 use crate::publication::Publication;
 use crate::queue::{Full, Pool, Queue};
 
+mod frame;
 pub mod memory;
+pub mod redis;
 
 /// Whether other nodes are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

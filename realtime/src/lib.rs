@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! let settings = realtime::Settings::read(&mut reader, realtime::Process::Local);
-//! let node = realtime::Node::start(settings, Arc::clone(&front))?;
+//! let node = realtime::Node::start(settings, Arc::clone(&front), Some(auth))?;
 //! let router = front.layer(functions_router.merge(node.router()).merge(node.admin_router()));
 //! let serving = realtime::serve(listeners, router, &node); // ends once the node drains
 //! // on a signal: node.drain().await, after which the process may end
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use shared::front::Front;
 
+mod auth;
 pub mod broker;
 pub mod close;
 mod connection;
@@ -29,9 +30,13 @@ pub mod serve;
 pub mod settings;
 mod upgrade;
 
+pub use auth::Auth;
 pub use serve::serve;
 pub use settings::{Process, Settings};
 
+use anyhow::Context;
+use broker::memory::Bus;
+use broker::redis::Redis;
 use broker::{Broker, Inbound};
 use drain::Phases;
 use hub::{Busy, Hub};
@@ -39,6 +44,11 @@ use limits::{Counts, Slots};
 use metrics::Metrics;
 use publication::Publication;
 use queue::Pool;
+use settings::Plain;
+use uuid::Uuid;
+
+/// What may wait between nodes of one process.
+const MEMORY_QUEUE_BYTES: usize = 16 << 20;
 
 /// A running node. Clones are the same node.
 #[derive(Debug, Clone)]
@@ -48,58 +58,96 @@ pub struct Node(Arc<Inner>);
 struct Inner {
     settings: Settings,
     front: Arc<Front>,
+    mode: Mode,
     hub: Arc<Hub>,
     pool: Arc<Pool>,
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     slots: Arc<Slots>,
     addresses: Arc<Counts<Vec<u8>>>,
+    users: Arc<Counts<Uuid>>,
     phases: Phases,
+}
+
+/// Who may use plain mode, and how that is checked.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// Anybody.
+    On,
+    /// Users with a live session.
+    Auth(Auth),
+    /// Nobody.
+    Off,
 }
 
 impl Node {
     /// Starts a node: with Redis as its broker if that is set, else alone.
     ///
+    /// `auth` is needed by `REALTIME_PLAIN=auth`.
+    ///
     /// # Errors
-    /// When the settings of Redis cannot be used.
-    pub fn start(settings: Settings, front: Arc<Front>) -> anyhow::Result<Self> {
-        anyhow::ensure!(settings.redis.is_none(), "REDIS_URL: the relay is not built yet");
-        anyhow::ensure!(
-            settings.plain != settings::Plain::Auth,
-            "REALTIME_PLAIN=auth is not built yet"
-        );
-        Ok(Self::start_on(&broker::memory::Bus::default(), settings, front))
+    /// When the address of Redis cannot be used, or `auth` is missing.
+    pub fn start(
+        settings: Settings,
+        front: Arc<Front>,
+        auth: Option<Auth>,
+    ) -> anyhow::Result<Self> {
+        let Some(redis) = settings.redis.clone() else {
+            return Self::start_on(&Bus::default(), settings, front, auth);
+        };
+        let metrics = Arc::new(Metrics::default());
+        let inbound = Inbound::new(redis.queue.0, Arc::clone(&metrics));
+        let broker = Redis::start(redis, Arc::clone(&inbound), Arc::clone(&metrics));
+        let broker = broker.context("REDIS_URL")?;
+        Self::assemble(settings, front, auth, metrics, inbound, broker)
     }
 
     /// Starts a node that reaches the other nodes of this process by `bus`.
-    pub fn start_on(bus: &broker::memory::Bus, settings: Settings, front: Arc<Front>) -> Self {
+    ///
+    /// # Errors
+    /// When `auth` is missing and needed.
+    pub fn start_on(
+        bus: &Bus,
+        settings: Settings,
+        front: Arc<Front>,
+        auth: Option<Auth>,
+    ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::default());
-        let inbound = Inbound::new(16 << 20, Arc::clone(&metrics));
+        let inbound = Inbound::new(MEMORY_QUEUE_BYTES, Arc::clone(&metrics));
         let broker = bus.join(&inbound);
-        Self::assemble(settings, front, metrics, inbound, broker)
+        Self::assemble(settings, front, auth, metrics, inbound, broker)
     }
 
     fn assemble(
         settings: Settings,
         front: Arc<Front>,
+        auth: Option<Auth>,
         metrics: Arc<Metrics>,
         inbound: Arc<Inbound>,
         broker: Arc<dyn Broker>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
+        let mode = match (settings.plain, auth) {
+            (Plain::On, _) => Mode::On,
+            (Plain::Off, _) => Mode::Off,
+            (Plain::Auth, Some(auth)) => Mode::Auth(auth),
+            (Plain::Auth, None) => anyhow::bail!("REALTIME_PLAIN=auth needs a database"),
+        };
         let pool = Arc::new(Pool::default());
         let hub = Hub::new(settings.queues.clone(), Arc::clone(&pool), Arc::clone(&metrics));
         tokio::spawn(inbound.deliver_to(Arc::clone(&hub), Arc::clone(&pool)));
-        Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             front,
+            mode,
             hub,
             pool,
             broker,
             metrics,
             slots: Slots::new(settings.limits.connections),
             addresses: Counts::new(settings.limits.per_address),
+            users: Counts::new(settings.limits.per_user),
             phases: Phases::new(),
             settings,
-        }))
+        })))
     }
 
     /// The route `/ws`; the caller puts the front before it.
@@ -163,6 +211,14 @@ impl Node {
 
     pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.0.slots
+    }
+
+    pub(crate) fn mode(&self) -> &Mode {
+        &self.0.mode
+    }
+
+    pub(crate) fn users(&self) -> &Arc<Counts<Uuid>> {
+        &self.0.users
     }
 
     pub(crate) fn addresses(&self) -> &Arc<Counts<Vec<u8>>> {

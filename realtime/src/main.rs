@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use realtime::{Node, settings};
+use realtime::{Auth, Node, settings};
+use shared::clock::Clock;
+use shared::db::Database;
 use shared::front::Front;
 use shared::settings::Reader;
 use shared::telemetry;
@@ -18,6 +20,9 @@ async fn main() -> anyhow::Result<()> {
     let settings = settings::Binary::read(&mut reader);
     reader.finish()?;
     telemetry::start(&settings.log).map_err(anyhow::Error::msg)?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another crypto provider was installed before"))?;
     realtime::serve::raise_file_limit();
     // Before anything can fail slowly: a signal during the start ends the process as well.
     let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -26,7 +31,14 @@ async fn main() -> anyhow::Result<()> {
 
 async fn run(settings: settings::Binary, mut signals: (Signal, Signal)) -> anyhow::Result<()> {
     let front = Front::new(settings.http.clone());
-    let node = Node::start(settings.node.clone(), Arc::clone(&front))?;
+    let auth = match &settings.database {
+        Some(database) => {
+            let database = Database::new(database, None).context("DATABASE_URL")?;
+            Some(Auth::new(database, settings.tokens.clone(), Clock::System))
+        }
+        None => None,
+    };
+    let node = Node::start(settings.node.clone(), Arc::clone(&front), auth)?;
     let clients = listen(&settings, settings.port).await?;
     let mut router = node.router();
     let mut serving = Vec::new();

@@ -18,13 +18,15 @@ use shared::client_address::ClientAddress;
 use shared::front::AddressUnverified;
 use shared::problem::{Code, Problem, Result};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
-use crate::Node;
+use crate::auth::Identity;
 use crate::connection::Connection;
 use crate::drain::Phase;
 use crate::hub::Member;
 use crate::limits::Counted;
 use crate::serve::{FULL_RETRY, Place};
+use crate::{Mode, Node};
 
 mod handshake;
 
@@ -34,6 +36,7 @@ use handshake::Handshake;
 struct Held {
     _place: Option<Place>,
     _address: Counted<Vec<u8>>,
+    _user: Option<Counted<Uuid>>,
 }
 
 /// The route `/ws`.
@@ -54,11 +57,12 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
         return Err(Problem::new(Code::MethodNotAllowed).header(header::ALLOW, allow));
     }
     let handshake = Handshake::read(&parts)?;
-    let expires = admit(&node, &handshake)?;
+    let identity = identify(&node, &handshake).await?;
     if node.phase().now() == Phase::Closing {
         return Err(Problem::unavailable().detail("The node is going away."));
     }
-    let held = Held { _address: count(&node, &parts)?, _place: parts.extensions.remove() };
+    let held = hold(&node, &mut parts, identity)?;
+    let expires = identity.map(|identity| identity.expires);
     let upgraded =
         parts.extensions.remove::<OnUpgrade>().ok_or_else(handshake::upgrade_required)?;
     // Joined before the 101 goes out: whatever is published once the client knows it is connected
@@ -79,24 +83,32 @@ fn check_origin(node: &Node, parts: &Parts) -> Result<()> {
     if allowed { Ok(()) } else { Err(Problem::new(Code::OriginRefused)) }
 }
 
-fn admit(node: &Node, handshake: &Handshake) -> Result<Option<Instant>> {
-    match node.settings().plain {
-        crate::settings::Plain::On => Ok(None),
-        crate::settings::Plain::Auth if handshake.token.is_none() => {
-            Err(Problem::new(Code::TokenInvalid))
-        }
-        crate::settings::Plain::Auth => Err(Problem::unavailable()),
-        crate::settings::Plain::Off => {
+/// Who is connecting, as far as the mode asks.
+async fn identify(node: &Node, handshake: &Handshake) -> Result<Option<Identity>> {
+    match node.mode() {
+        Mode::On => Ok(None),
+        Mode::Auth(auth) => auth.identify(handshake.token.as_deref()).await.map(Some),
+        Mode::Off => {
             Err(Problem::new(Code::BadRequest).detail("This node takes no plain connections."))
         }
     }
 }
 
-fn count(node: &Node, parts: &Parts) -> Result<Counted<Vec<u8>>> {
-    let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or(ClientAddress::NONE);
-    node.addresses().take(address.network()).ok_or_else(|| {
+/// Counts the socket for its address and its user.
+fn hold(node: &Node, parts: &mut Parts, identity: Option<Identity>) -> Result<Held> {
+    let full = || {
         node.metrics().refused.increment(1);
         Problem::new(Code::TooManyConnections).retry_after(FULL_RETRY)
+    };
+    let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or(ClientAddress::NONE);
+    let user = match identity {
+        Some(identity) => Some(node.users().take(identity.user).ok_or_else(full)?),
+        None => None,
+    };
+    Ok(Held {
+        _address: node.addresses().take(address.network()).ok_or_else(full)?,
+        _user: user,
+        _place: parts.extensions.remove(),
     })
 }
 

@@ -1,0 +1,67 @@
+//! Who is connecting: the access token and the session behind it.
+
+use std::time::{Duration, Instant};
+
+use shared::access_token::{Claims, TokenError, Verifier};
+use shared::clock::Clock;
+use shared::db::{self, Database};
+use shared::problem::{Code, Problem, Result};
+use shared::settings::Tokens;
+use uuid::Uuid;
+
+/// How long after `exp` a socket may stay, as clocks differ; the verifier allows the same.
+const LEEWAY: Duration = Duration::from_secs(5);
+
+/// Checks tokens and sessions.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    verifier: Verifier,
+    db: Database,
+    clock: Clock,
+}
+
+/// A signed-in user, for as long as the token holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    /// The user.
+    pub(crate) user: Uuid,
+    /// When the socket is closed 4401.
+    pub(crate) expires: Instant,
+}
+
+impl Auth {
+    /// Keys and sessions are read from this database.
+    pub fn new(db: Database, tokens: Tokens, clock: Clock) -> Self {
+        Self { verifier: Verifier::new(db.clone(), tokens), db, clock }
+    }
+
+    /// Who the token speaks for.
+    ///
+    /// # Errors
+    /// 401 `token_invalid` or `session_revoked`; 503 `unavailable` while the database is away.
+    pub(crate) async fn identify(&self, token: Option<&str>) -> Result<Identity> {
+        let invalid = || Problem::new(Code::TokenInvalid);
+        let token = token.ok_or_else(invalid)?;
+        let claims = match self.verifier.verify(token, self.clock.now()).await {
+            Ok(claims) => claims,
+            Err(TokenError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "a token was refused");
+                return Err(invalid());
+            }
+        };
+        let now = self.clock.now();
+        let find = db::sessions::find_live(self.db.pool(), claims.sid, now);
+        match self.db.run(find).await? {
+            Some(session) if session.user == claims.sub => Ok(self.until(&claims)),
+            Some(_) => Err(invalid()),
+            None => Err(Problem::new(Code::SessionRevoked)),
+        }
+    }
+
+    fn until(&self, claims: &Claims) -> Identity {
+        let left = claims.exp.saturating_sub(self.clock.now().unix_timestamp());
+        let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+        Identity { user: claims.sub, expires: Instant::now() + left + LEEWAY }
+    }
+}
