@@ -144,8 +144,10 @@ async fn connection(
     place: Option<Place>,
 ) {
     let accept = &node.settings().accept;
-    // hyper's header time-out starts with the first byte.
-    if !matches!(timeout(accept.first_byte, stream.readable()).await, Ok(Ok(()))) {
+    // hyper's header time-out starts with the first byte. Peeking, because readiness alone may be
+    // told too early.
+    let mut first = [0];
+    if !matches!(timeout(accept.first_byte, stream.peek(&mut first)).await, Ok(Ok(1))) {
         return;
     }
     let kept = place.is_some();

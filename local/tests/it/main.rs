@@ -12,5 +12,6 @@ mod login;
 mod logs;
 #[cfg(target_os = "linux")]
 mod outage;
+mod realtime;
 mod register;
 mod run;

@@ -1,0 +1,13 @@
+//! The realtime node: real sockets, real Redis, real time.
+
+mod arbitrary;
+mod back_pressure;
+mod contract;
+mod drain;
+mod framing;
+mod heartbeat;
+mod limits;
+mod redis;
+mod relay;
+mod test_node;
+mod upgrade;

@@ -1,0 +1,181 @@
+//! Slow readers: capped, cut, and no burden to anybody else.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::test_node::*;
+
+/// Messages that no kernel buffer on the way swallows.
+const LARGE: usize = 60 * 1024;
+/// Many enough to fill what the kernel takes (some MiB) and the node's queue.
+const MANY: usize = 400;
+/// Senders that speak at once.
+const SENDERS: usize = 16;
+/// Messages of each of them.
+const EACH: usize = 20;
+/// No limits that would slow the sender for another reason.
+const FREE: &[(&str, &str)] = &[("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off")];
+
+fn numbered(n: usize) -> Vec<u8> {
+    let mut bytes = n.to_be_bytes().to_vec();
+    bytes.resize(LARGE, 0);
+    bytes
+}
+
+/// Sends and hears its own messages; the longest wait for one.
+async fn talk(talker: &mut Socket, count: usize) -> Duration {
+    let mut longest = Duration::ZERO;
+    for n in 0..count {
+        let started = Instant::now();
+        say_bytes(talker, &numbered(n)).await;
+        assert_eq!(hear(talker).await.into_data(), numbered(n));
+        longest = longest.max(started.elapsed());
+    }
+    longest
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_closed_4008_at_its_cap_and_delays_nobody_for_long() {
+    let node = TestNode::start(FREE).await;
+    let mut talker = node.connect().await;
+    let mut stalled = node.connect_narrow().await;
+    let bystander = node.connect().await;
+    let hearing = tokio::spawn(hear_all(bystander, MANY));
+    let longest = talk(&mut talker, MANY).await;
+    // It pauses the others once, for the stall time; what is above that is the machine's.
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    hearing.await.unwrap();
+    node.metric_reaches("keywire_closes_total{code=\"4008\"}", 1).await;
+    // What the kernel held arrives whole and in order, then nothing: the client was too late for
+    // the Close.
+    let mut next = 0;
+    while let Some(Ok(message)) = soon("the end", stalled.next()).await {
+        match message {
+            Message::Binary(bytes) => {
+                assert_eq!(bytes, numbered(next));
+                next += 1;
+            }
+            Message::Close(_) | Message::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(next < MANY);
+}
+
+/// Hears so many numbered messages, each once and in order.
+async fn hear_all(mut socket: Socket, count: usize) {
+    for n in 0..count {
+        assert_eq!(hear(&mut socket).await.into_data(), numbered(n), "message {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_that_comes_back_in_time_sees_4008_after_whole_messages() {
+    let node = TestNode::start(FREE).await;
+    let mut talker = node.connect().await;
+    let mut stalled = node.connect_narrow().await;
+    // Until something waits: the kernel takes no more, and a few messages reach the cap.
+    until("a queue", async || {
+        talk(&mut talker, 1).await;
+        node.metric("keywire_queue_bytes").await > 0
+    })
+    .await;
+    talk(&mut talker, 5).await;
+    assert_eq!(close_code(&mut stalled).await, 4008);
+}
+
+#[tokio::test]
+async fn many_stalled_readers_hold_no_more_than_their_caps_and_are_all_closed() {
+    let node = TestNode::start(FREE).await;
+    let mut talker = node.connect().await;
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        stalled.push(node.connect_narrow().await);
+    }
+    for _ in 0..MANY / 10 {
+        talk(&mut talker, 10).await;
+        let queued = node.metric("keywire_queue_bytes").await;
+        assert!(queued <= 21 * 256 * 1024, "{queued}");
+    }
+    node.metric_reaches("keywire_closes_total{code=\"4008\"}", 20).await;
+    until("the queues' end", async || node.metric("keywire_queue_bytes").await == 0).await;
+    assert_eq!(node.metric("keywire_connections").await, 1);
+}
+
+#[tokio::test]
+async fn the_nodes_total_closes_the_longest_queues() {
+    let mut settings = FREE.to_vec();
+    settings.extend([("QUEUE_BYTES", "2 MiB"), ("QUEUE_TOTAL", "3 MiB")]);
+    let node = TestNode::start(&settings).await;
+    let mut talker = node.connect().await;
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        stalled.push(node.connect_narrow().await);
+    }
+    until("a close", async || {
+        talk(&mut talker, 5).await;
+        let queued = node.metric("keywire_queue_bytes").await;
+        assert!(queued <= 3 * 1024 * 1024, "{queued}");
+        node.metric("keywire_closes_total{code=\"4008\"}").await >= 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_burst_slows_its_sender_instead_of_cutting_healthy_readers() {
+    let node = TestNode::start(FREE).await;
+    // They read as fast as they can, on one busy thread: far slower than the burst is sent.
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        readers.push(tokio::spawn(hear_all(node.connect_narrow().await, MANY)));
+    }
+    let (mut sink, own) = node.connect().await.split();
+    let own = tokio::spawn(async move {
+        let own =
+            own.filter(|message| std::future::ready(!matches!(message, Ok(Message::Ping(_)))));
+        own.take(MANY).for_each(|message| async { drop(message.unwrap()) }).await;
+    });
+    for n in 0..MANY {
+        soon("sending", sink.send(Message::binary(numbered(n)))).await.unwrap();
+    }
+    for reader in readers {
+        soon("a reader's end", reader).await.unwrap();
+    }
+    soon("the sender's own", own).await.unwrap();
+    assert_eq!(node.metric("keywire_closes_total{code=\"4008\"}").await, 0);
+}
+
+#[tokio::test]
+async fn a_burst_from_many_senders_at_once_cuts_nobody() {
+    let node = TestNode::start(FREE).await;
+    // All connect before anybody speaks, so that everybody hears everything.
+    let mut sockets = Vec::new();
+    for _ in 0..SENDERS {
+        sockets.push(node.connect().await);
+    }
+    let mut clients = Vec::new();
+    for (who, socket) in sockets.into_iter().enumerate() {
+        let (mut sink, stream) = socket.split();
+        clients.push(tokio::spawn(async move {
+            for n in 0..EACH {
+                sink.send(Message::binary(numbered(who * EACH + n))).await.unwrap();
+            }
+        }));
+        clients.push(tokio::spawn(async move {
+            let mut binary =
+                stream.filter(|m| std::future::ready(matches!(m, Ok(Message::Binary(_)))));
+            let mut last = [None; SENDERS];
+            for _ in 0..SENDERS * EACH {
+                let data = binary.next().await.unwrap().unwrap().into_data();
+                let n = usize::from_be_bytes(data[..8].try_into().unwrap());
+                assert!(last[n / EACH].replace(n) < Some(n), "order of sender {}", n / EACH);
+            }
+        }));
+    }
+    for client in clients {
+        soon("a client's end", client).await.unwrap();
+    }
+    assert_eq!(node.metric("keywire_closes_total{code=\"4008\"}").await, 0);
+}

@@ -1,0 +1,83 @@
+//! The seed's contract: anybody connects, everybody hears, as it was said.
+
+use tokio_tungstenite::tungstenite::Message;
+
+use super::test_node::*;
+
+#[tokio::test]
+async fn a_text_reaches_every_client_the_sender_included_without_a_token() {
+    let node = TestNode::start(&[]).await;
+    let (mut ann, mut bob, mut eve) =
+        (node.connect().await, node.connect().await, node.connect().await);
+    say(&mut bob, "hello").await;
+    for client in [&mut ann, &mut bob, &mut eve] {
+        hears(client, "hello").await;
+    }
+}
+
+#[tokio::test]
+async fn text_and_binary_arrive_byte_for_byte_as_they_were_sent() {
+    let node = TestNode::start(&[]).await;
+    let (mut ann, mut bob) = (node.connect().await, node.connect().await);
+    let largest = "ä".repeat(32 * 1024);
+    for text in ["", "\u{0}\u{7f}grüße 🦀", "{\"not\":\"parsed\"", &largest] {
+        say(&mut ann, text).await;
+        hears(&mut bob, text).await;
+    }
+    let every: Vec<u8> = (0..=255).collect();
+    for bytes in [&[][..], &every, &[0xff, 0xfe, 0x80]] {
+        say_bytes(&mut ann, bytes).await;
+        assert_eq!(hear(&mut bob).await, Message::binary(bytes.to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn all_clients_of_a_node_hear_one_order() {
+    let node = TestNode::start(&[]).await;
+    let mut senders = [node.connect().await, node.connect().await, node.connect().await];
+    let mut hearers = [node.connect().await, node.connect().await];
+    for round in 0..100 {
+        for (who, sender) in senders.iter_mut().enumerate() {
+            say(sender, &format!("{who} {round}")).await;
+        }
+    }
+    let mut orders = Vec::new();
+    for hearer in &mut hearers {
+        let mut order = Vec::new();
+        while order.len() < 300 {
+            order.push(hear(hearer).await.into_text().unwrap().to_string());
+        }
+        orders.push(order);
+    }
+    assert_eq!(orders[0], orders[1]);
+    for who in 0..3 {
+        let said = orders[0].iter().filter_map(|line| line.strip_prefix(&format!("{who} ")));
+        let expected: Vec<_> = (0..100).map(|round| round.to_string()).collect();
+        assert!(said.eq(expected.iter()), "sender {who}'s order was kept");
+    }
+}
+
+#[tokio::test]
+async fn a_client_hears_whatever_is_said_once_it_is_connected() {
+    let node = TestNode::start(&[]).await;
+    let mut ann = node.connect().await;
+    for round in 0..50 {
+        let text = round.to_string();
+        let mut late = node.connect().await;
+        say(&mut ann, &text).await;
+        hears(&mut late, &text).await;
+    }
+}
+
+#[tokio::test]
+async fn a_close_is_answered_with_its_own_code() {
+    let node = TestNode::start(&[]).await;
+    let mut ann = node.connect().await;
+    let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame {
+        code: 4999.into(),
+        reason: "enough".into(),
+    };
+    ann.close(Some(frame.clone())).await.unwrap();
+    assert_eq!(closed(&mut ann).await, Some(frame));
+    node.metric_reaches("keywire_connections", 0).await;
+}

@@ -1,0 +1,92 @@
+//! Going away: readiness fails first, then clients are sent away, each with 1012.
+
+use std::time::{Duration, Instant};
+
+use super::test_node::*;
+
+#[tokio::test]
+async fn draining_fails_readiness_while_still_accepting_then_closes_all_with_1012() {
+    let settings = [("DRAIN_DELAY", "500ms"), ("DRAIN_WINDOW", "300ms")];
+    let node = TestNode::start(&settings).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(node.connect().await);
+    }
+    assert!(node.get("/health/ready").await.starts_with("HTTP/1.1 200 "));
+    let started = Instant::now();
+    let draining = tokio::spawn({
+        let node = node.node.clone();
+        async move { node.drain().await }
+    });
+    until("failing readiness", async || {
+        node.get("/health/ready").await.starts_with("HTTP/1.1 503 ")
+    })
+    .await;
+    assert!(node.get("/health/live").await.starts_with("HTTP/1.1 200 "));
+    // Load balancers need time to notice; whoever comes meanwhile is served.
+    clients.push(node.connect().await);
+    say(&mut clients[0], "one last word").await;
+    for client in &mut clients {
+        hears(client, "one last word").await;
+    }
+    let mut ends = Vec::new();
+    for mut client in clients {
+        ends.push(tokio::spawn(async move { (close_code(&mut client).await, started.elapsed()) }));
+    }
+    let (mut first, mut last) = (Duration::MAX, Duration::ZERO);
+    for end in ends {
+        let (code, at) = end.await.unwrap();
+        assert_eq!(code, 1012);
+        (first, last) = (first.min(at), last.max(at));
+    }
+    assert!(first >= Duration::from_millis(490), "nobody before the delay: {first:?}");
+    assert!(
+        last.saturating_sub(first) >= Duration::from_millis(200),
+        "spread over the window: {first:?} {last:?}"
+    );
+    soon("the end of the drain", draining).await.unwrap();
+    assert!(tokio::net::TcpStream::connect(node.address).await.is_err(), "accepting has ended");
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_drain_is_still_delivered() {
+    let node = TestNode::start(&[("DRAIN_WINDOW", "0")]).await;
+    let (mut ann, mut bob) = (node.connect().await, node.connect().await);
+    let texts: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    for text in &texts {
+        say(&mut ann, text).await;
+    }
+    // Once it is heard, it is in everybody's queue.
+    for text in &texts {
+        hears(&mut ann, text).await;
+    }
+    let draining = tokio::spawn({
+        let node = node.node.clone();
+        async move { node.drain().await }
+    });
+    for text in &texts {
+        hears(&mut bob, text).await;
+    }
+    assert_eq!(close_code(&mut bob).await, 1012);
+    assert_eq!(close_code(&mut ann).await, 1012);
+    soon("the end of the drain", draining).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_answers_the_close_does_not_hold_up_the_drain() {
+    let node = TestNode::start(&[]).await;
+    let _deaf = node.connect().await;
+    let _silent = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let started = Instant::now();
+    soon("the end of the drain", node.node.drain()).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test]
+async fn an_empty_node_is_drained_at_once() {
+    let node = TestNode::start(&[]).await;
+    let started = Instant::now();
+    soon("the end of the drain", node.node.drain()).await;
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}

@@ -1,0 +1,245 @@
+//! Two nodes: over one Redis, over the memory bus, and while Redis is away.
+
+use std::time::{Duration, Instant};
+
+use realtime::broker::memory::Bus;
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::redis::Redis;
+use super::test_node::*;
+
+/// Quick probes, so that a broken link is noticed within half a second.
+const QUICK: &[(&str, &str)] = &[
+    ("REDIS_PROBE_INTERVAL", "100ms"),
+    ("REDIS_TIMEOUT", "500ms"),
+    ("REDIS_CONNECT_TIMEOUT", "500ms"),
+];
+
+/// Two nodes and what joins them.
+struct Pair {
+    a: TestNode,
+    b: TestNode,
+    redis: Option<Redis>,
+}
+
+impl Pair {
+    async fn over_redis() -> Self {
+        let redis = Redis::start().await;
+        let url = redis.url();
+        let (a, b) =
+            (TestNode::with_redis(&url, QUICK).await, TestNode::with_redis(&url, QUICK).await);
+        let pair = Self { a, b, redis: Some(redis) };
+        pair.relays().await;
+        pair
+    }
+
+    async fn over_memory() -> Self {
+        let bus = Bus::default();
+        Self { a: TestNode::on(&bus, &[]).await, b: TestNode::on(&bus, &[]).await, redis: None }
+    }
+
+    fn redis(&mut self) -> &mut Redis {
+        self.redis.as_mut().unwrap()
+    }
+
+    /// Waits until both nodes say that the link stands.
+    async fn relays(&self) {
+        for node in [&self.a, &self.b] {
+            ready(node, "{\"status\":\"ready\",\"broker\":\"up\"}").await;
+        }
+    }
+
+    /// Waits until both nodes say that it does not.
+    async fn is_degraded(&self) {
+        for node in [&self.a, &self.b] {
+            ready(node, "{\"status\":\"degraded\",\"broker\":\"down\"}").await;
+            assert_eq!(node.metric("keywire_relay_up").await, 0);
+        }
+    }
+}
+
+async fn ready(node: &TestNode, body: &str) {
+    until(body, async || {
+        let answer = node.get("/health/ready").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer.ends_with(body)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_on_either_node_reaches_every_client_of_both_by_redis_and_by_memory() {
+    for pair in [Pair::over_redis().await, Pair::over_memory().await] {
+        let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
+        for (from_a, text) in
+            [(true, "from a"), (false, "from b"), (true, "grüße\u{0}🦀"), (false, "")]
+        {
+            say(if from_a { &mut ann } else { &mut bob }, text).await;
+            hears(&mut ann, text).await;
+            hears(&mut bob, text).await;
+        }
+        let every: Vec<u8> = (0..=255).collect();
+        say_bytes(&mut ann, &every).await;
+        assert_eq!(hear(&mut bob).await, Message::binary(every.clone()));
+        assert_eq!(hear(&mut ann).await, Message::binary(every));
+    }
+}
+
+#[tokio::test]
+async fn each_senders_order_holds_on_both_nodes() {
+    const EACH: usize = 500;
+    for pair in [Pair::over_redis().await, Pair::over_memory().await] {
+        let mut hearers = [pair.a.connect().await, pair.b.connect().await];
+        // All connect before anybody speaks, so that everybody hears everything.
+        let mut senders = Vec::new();
+        for node in [&pair.a, &pair.b, &pair.a, &pair.b] {
+            senders.push(node.connect().await);
+        }
+        let mut sending = Vec::new();
+        for (who, mut sender) in senders.into_iter().enumerate() {
+            sending.push(tokio::spawn(async move {
+                for n in 0..EACH {
+                    say(&mut sender, &format!("{who} {n}")).await;
+                }
+                // It has to read, or it would be a stalled reader itself.
+                for _ in 0..4 * EACH {
+                    hear(&mut sender).await;
+                }
+            }));
+        }
+        for hearer in &mut hearers {
+            let mut next = [0; 4];
+            for _ in 0..4 * EACH {
+                let text = hear(hearer).await.into_text().unwrap();
+                let (who, n) = text.split_once(' ').unwrap();
+                let who: usize = who.parse().unwrap();
+                assert_eq!(n.parse(), Ok(next[who]), "sender {who}");
+                next[who] += 1;
+            }
+        }
+        for sending in sending {
+            soon("a sender's end", sending).await.unwrap();
+        }
+    }
+}
+
+/// Talks on one node until told to stop, one message at a time, each heard before the next.
+fn talker(
+    mut socket: Socket,
+) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<Duration>) {
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let talking = tokio::spawn(async move {
+        let mut longest = Duration::ZERO;
+        let mut n = 0;
+        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            let started = Instant::now();
+            let text = format!("load {n}");
+            say(&mut socket, &text).await;
+            // The other node's talker is heard as well.
+            while hear(&mut socket).await != Message::text(&text) {}
+            longest = longest.max(started.elapsed());
+            n += 1;
+        }
+        longest
+    });
+    (stop, talking)
+}
+
+#[tokio::test]
+async fn redis_killed_and_restarted_under_load_disconnects_nobody_and_the_relay_resumes() {
+    let mut pair = Pair::over_redis().await;
+    let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
+    let (stop_a, talking_a) = talker(pair.a.connect().await);
+    for _ in 0..2 {
+        hear(&mut bob).await;
+        pair.redis().kill();
+        pair.is_degraded().await;
+        // Each node goes on by itself.
+        say(&mut bob, "alone").await;
+        while hear(&mut bob).await != Message::text("alone") {}
+        pair.redis().restart().await;
+        pair.relays().await;
+        say(&mut bob, "together").await;
+        while hear(&mut ann).await != Message::text("together") {}
+        while !hear(&mut bob).await.into_text().unwrap().starts_with("load") {}
+    }
+    stop_a.send(()).unwrap();
+    // Losing Redis stops nobody on a node: no message took long, and nobody was disconnected.
+    let longest = soon("the talker", talking_a).await.unwrap();
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    for node in [&pair.a, &pair.b] {
+        let text = node.get("/metrics").await;
+        let closes = text.lines().filter(|line| line.starts_with("keywire_closes_total{"));
+        for line in closes.filter(|line| !line.contains("1000") && !line.contains("1006")) {
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+    }
+    assert!(pair.a.metric("keywire_relay_dropped_total{direction=\"out\"}").await > 0);
+}
+
+#[tokio::test]
+async fn a_redis_that_stops_answering_is_noticed_and_comes_back() {
+    let mut pair = Pair::over_redis().await;
+    let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
+    pair.redis().freeze();
+    let frozen = Instant::now();
+    pair.is_degraded().await;
+    let noticed = frozen.elapsed();
+    assert!(noticed < Duration::from_secs(3), "{noticed:?}");
+    say(&mut ann, "alone").await;
+    hears(&mut ann, "alone").await;
+    pair.redis().thaw();
+    pair.relays().await;
+    say(&mut ann, "together").await;
+    while hear(&mut bob).await != Message::text("together") {}
+}
+
+#[tokio::test]
+async fn a_node_starts_without_redis_and_joins_when_it_comes() {
+    let mut redis = Redis::start().await;
+    redis.kill();
+    let a = TestNode::with_redis(&redis.url(), QUICK).await;
+    let b = TestNode::with_redis(&redis.url(), QUICK).await;
+    let pair = Pair { a, b, redis: Some(redis) };
+    pair.is_degraded().await;
+    let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
+    say(&mut ann, "alone").await;
+    hears(&mut ann, "alone").await;
+    let mut pair = pair;
+    pair.redis().restart().await;
+    pair.relays().await;
+    say(&mut ann, "together").await;
+    hears(&mut bob, "together").await;
+}
+
+#[tokio::test]
+async fn nodes_with_another_prefix_hear_nothing() {
+    let redis = Redis::start().await;
+    let mut other = QUICK.to_vec();
+    other.push(("REDIS_PREFIX", "other"));
+    let a = TestNode::with_redis(&redis.url(), QUICK).await;
+    let b = TestNode::with_redis(&redis.url(), &other).await;
+    let c = TestNode::with_redis(&redis.url(), QUICK).await;
+    for node in [&a, &b, &c] {
+        ready(node, "{\"status\":\"ready\",\"broker\":\"up\"}").await;
+    }
+    let (mut ann, mut bob, mut eve) = (a.connect().await, b.connect().await, c.connect().await);
+    say(&mut ann, "secret").await;
+    hears(&mut eve, "secret").await;
+    say(&mut bob, "mine").await;
+    hears(&mut bob, "mine").await;
+}
+
+#[tokio::test]
+async fn garbage_on_the_channel_is_dropped_and_counted() {
+    let pair = Pair::over_redis().await;
+    let mut bob = pair.b.connect().await;
+    let socket = pair.redis.as_ref().unwrap().url().trim_start_matches("redis+unix://").to_owned();
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    stream.write_all(b"PUBLISH kw:plain garbage\r\nPUBLISH kw:plain \"\"\r\n").await.unwrap();
+    pair.b.metric_reaches("keywire_relay_dropped_total{direction=\"in\"}", 2).await;
+    let mut ann = pair.a.connect().await;
+    say(&mut ann, "unharmed").await;
+    hears(&mut bob, "unharmed").await;
+}
