@@ -75,7 +75,8 @@ impl Process {
             tracing::warn!("{name} is off: nothing holds guessing back");
         }
         let front = Front::new(functions.http.clone());
-        let node = realtime::Node::start(settings.node, Arc::clone(&front))?;
+        let auth = realtime::Auth::new(db.clone(), functions.tokens.clone(), Clock::System);
+        let node = realtime::Node::start(settings.node, Arc::clone(&front), Some(auth))?;
         let router = front.layer(router(functions, &db, &store, &node).await?);
         drop(progress);
         let ipv6 = listening.listeners.len() > 1;

@@ -95,10 +95,11 @@ impl TestApp {
         reader.finish().unwrap();
         let (db, front) = (db.unwrap(), Front::new(settings.http.clone()));
         let verifier = Verifier::new(db.clone(), settings.tokens.clone());
+        let auth = realtime::Auth::new(db.clone(), settings.tokens.clone(), clock.clone());
         let app = functions::App::new(db, clock.clone(), settings);
         let passwords = app.passwords(keys.pepper.clone());
         let tokens = functions::TokenKeys::new(&app, keys.signing.clone()).unwrap();
-        let node = realtime::Node::start(node, Arc::clone(&front)).unwrap();
+        let node = realtime::Node::start(node, Arc::clone(&front), Some(auth)).unwrap();
         let routes = functions::router(&app, &passwords, &tokens);
         let routes = front.layer(routes.merge(node.router()).merge(node.admin_router()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
