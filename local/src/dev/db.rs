@@ -50,7 +50,9 @@ fn variables(store: &Store) -> anyhow::Result<String> {
     let url = store.url.expose_secret();
     let keys = fs::canonicalize(&store.keys_file)?;
     let keys = keys.to_str().context("the path of the keys is not UTF-8")?;
-    Ok(format!("DATABASE_URL={url}&options[role]={SERVING_ROLE}\nKEYS_FILE={keys}\n"))
+    ensure!(!keys.contains('\''), "the path of the keys has a quote in it: {keys}");
+    // cargo-lambda, like a shell, reads `&` only between quotes; the address is percent-encoded.
+    Ok(format!("DATABASE_URL='{url}&options[role]={SERVING_ROLE}'\nKEYS_FILE='{keys}'\n"))
 }
 
 /// Writes it for this user alone: it says where the keys are.

@@ -127,7 +127,8 @@ async fn the_database_alone_serves_what_its_env_file_says() {
     };
     timeout(LONG, ready).await.expect("it was not ready");
     let env = std::fs::read_to_string(dir.path().join("local/lambda.env")).unwrap();
-    let url = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL=")).unwrap();
+    let url = env.lines().find_map(|line| line.strip_prefix("DATABASE_URL='")).unwrap();
+    let url = url.strip_suffix('\'').unwrap();
     let mut served = PgConnection::connect(url).await.unwrap();
     let role: String =
         sqlx::query_scalar("SELECT current_user::text").fetch_one(&mut served).await.unwrap();
