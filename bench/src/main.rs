@@ -1,2 +1,105 @@
-//! x
-fn main() {}
+//! Load tools. Each starts the built `keywire` with a database of its own, measures it over loopback
+//! and ends it again. Progress goes to standard error; the last line on standard output is the result
+//! as JSON. RESULTS.md keeps what they gave.
+
+mod accounts;
+mod bare;
+mod client;
+mod fanout;
+mod keywire;
+mod login_equal;
+mod login_split;
+mod machine;
+mod report;
+mod samples;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::report::Outcome;
+
+/// Measures Keywire.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What to measure.
+    #[command(subcommand)]
+    run: Run,
+    /// The program to measure; without it the `keywire` built beside this program.
+    #[arg(long, global = true)]
+    keywire: Option<PathBuf>,
+}
+
+/// The runs.
+#[derive(Debug, Subcommand)]
+enum Run {
+    /// Whether every failed login takes the same time and gets the same answer.
+    LoginEqual(login_equal::Options),
+    /// What a login costs beside its hash: one at a time, and at saturation.
+    LoginSplit(login_split::Options),
+    /// One sender, many receivers: loss, order, latency and CPU of each delivery.
+    Fanout(fanout::Options),
+}
+
+/// The exit code of a run that missed a bar; that of one that failed is 2.
+const MISSED: u8 = 1;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match measure(Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(MISSED),
+        Err(error) => {
+            // Not anyhow's own way, which adds a backtrace.
+            report::progress(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs what was asked for and prints what it gave; whether every bar was met.
+async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
+    let program = keywire::program(arguments.keywire)?;
+    raise_file_limit()?;
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Dropping the run ends what it started.
+    let outcome = tokio::select! {
+        outcome = run(&arguments.run, &program) => outcome?,
+        _ = interrupt.recv() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    };
+    report::print(&outcome)?;
+    Ok(outcome.met)
+}
+
+async fn run(run: &Run, program: &Path) -> anyhow::Result<Outcome> {
+    match run {
+        Run::LoginEqual(options) => login_equal::run(program, options).await,
+        Run::LoginSplit(options) => login_split::run(program, options).await,
+        Run::Fanout(options) => fanout::run(program, options).await,
+    }
+}
+
+/// A fan-out needs a file for each client.
+fn raise_file_limit() -> anyhow::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("the limit of open files cannot be raised")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
+}
