@@ -12,3 +12,4 @@ mod secrets;
 mod stack;
 mod template;
 mod tools;
+mod watch;

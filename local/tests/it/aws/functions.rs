@@ -34,7 +34,6 @@ async fn register_answers_201_and_the_name_is_then_taken() {
     assert_eq!(answer.json()["user"]["username"], "example");
     assert!(answer.head.contains("content-type: application/json"), "{answer:?}");
     refuses(&register, &event("register"), 409, "username_taken").await;
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -61,7 +60,6 @@ async fn a_token_of_login_verifies_against_the_keys_of_discovery() {
     let key = DecodingKey::from_jwk(key).unwrap();
     let claims = jsonwebtoken::decode::<Value>(token, &key, &validation).unwrap().claims;
     assert_eq!(claims["sub"], signed_in["user"]["id"]);
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -73,7 +71,6 @@ async fn login_with_a_wrong_password_or_name_answers_401() {
         let event = credentials("login", name, password);
         refuses(&login, &event, 401, "invalid_credentials").await;
     }
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -84,7 +81,6 @@ async fn health_answers_without_a_database() {
     let answer = discovery.request(&event("health")).await;
     assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));
     refuses(&discovery, &event("jwks"), 503, "unavailable").await;
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -110,7 +106,6 @@ async fn malformed_bodies_get_their_problem_and_the_sandbox_goes_on() {
     let sandbox = register.sandbox();
     assert_eq!(register.request(&event("register")).await.status, 201);
     assert_eq!(register.sandbox(), sandbox);
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -125,7 +120,6 @@ async fn a_base64_body_is_read_and_a_broken_one_costs_no_sandbox() {
     assert!(error["errorMessage"].as_str().unwrap().contains("panicked"), "{error}");
     refuses(&register, &event("register"), 409, "username_taken").await;
     assert_eq!(register.sandbox(), sandbox, "the process was lost");
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -140,7 +134,6 @@ async fn events_that_are_no_requests_are_errors_and_cost_no_sandbox() {
     }
     refuses(&login, &event("login"), 401, "invalid_credentials").await;
     assert_eq!(login.sandbox(), sandbox, "the process was lost");
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -154,7 +147,6 @@ async fn a_panic_in_a_handler_is_a_500_problem_and_costs_no_sandbox() {
     refuses(&panic, &event, 500, "internal").await;
     assert_eq!(panic.sandbox(), sandbox, "the process was lost");
     assert!(panic.log().contains("as it was told to"), "{}", panic.log());
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -173,7 +165,6 @@ async fn the_stage_and_one_api_are_no_part_of_the_path() {
         let answer = discovery.request(&at("health", stage, path)).await;
         assert_eq!(answer.status, status, "{stage} {path}: {answer:?}");
     }
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -192,7 +183,6 @@ async fn the_gateways_address_is_counted_and_a_forged_header_is_not() {
         refuses(&login, &attempt(n, "203.0.113.7"), 429, "rate_limited").await;
     }
     refuses(&login, &attempt(4, "203.0.113.8"), 401, "invalid_credentials").await;
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -205,7 +195,6 @@ async fn a_session_remembers_the_gateways_address() {
     let rows = sqlx::Executor::fetch_all(&mut stack.owner().await, row).await.unwrap();
     let addresses: Vec<String> = rows.iter().map(|row| row.get("address")).collect();
     assert_eq!(addresses, ["203.0.113.7"]);
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -219,5 +208,4 @@ async fn the_log_is_json_and_names_lambdas_request_but_no_password() {
     assert_eq!(line["request.id"], id);
     assert_eq!(line["status"], 201);
     assert!(!register.log().contains("password123"));
-    stack.end().await;
 }

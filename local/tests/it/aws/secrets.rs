@@ -80,7 +80,6 @@ async fn secrets_are_fetched_once_a_process() {
     let discovery = Emulator::start("discovery", &environment).await;
     assert_eq!(discovery.request(&event("jwks")).await.status, 200);
     assert_eq!(manager.requests(), 1, "discovery: database");
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -107,7 +106,6 @@ async fn a_secret_that_cannot_be_used_ends_the_start_and_names_its_variable() {
         let said = refusal("login", &changed(&right, variable, arn));
         assert!(said.contains(variable) && said.contains(why), "{variable} {arn}: {said}");
     }
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -129,7 +127,6 @@ async fn secrets_manager_out_of_reach_ends_the_start() {
     let url = format!("http://{}", free_address());
     let said = refusal("register", &changed(&right, "AWS_ENDPOINT_URL_SECRETS_MANAGER", &url));
     assert!(said.contains("SECRET_ARN: arn:"), "{said}");
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -158,7 +155,6 @@ async fn keys_of_another_database_end_the_start() {
     let local = changed(&stack.environment(), "KEYS_FILE", file.path().to_str().unwrap());
     let said = refusal("login", &local);
     assert!(said.starts_with("KEYS_FILE: "), "{said}");
-    stack.end().await;
 }
 
 #[tokio::test]
@@ -212,7 +208,6 @@ async fn a_database_that_is_away_at_the_start_is_503_until_it_is_there() {
     assert_eq!(login.request(&wrong).await.status, 401, "{}", login.log());
     assert_eq!(login.sandbox(), sandbox, "the process was lost");
     proxy.abort();
-    stack.end().await;
 }
 
 /// Passes bytes on until either side ends.

@@ -2,20 +2,19 @@
 
 use shared::db::signing_keys;
 use shared::secrets::Keys;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use super::emulator::Emulator;
+use crate::database::TestDatabase;
 
 /// A database of its own, the keys that belong to it and a file of them.
 pub(crate) struct Stack {
     /// The keys.
     pub(crate) keys: Keys,
-    /// The owner's URL.
-    owner_url: String,
-    /// The database's name.
-    name: String,
+    /// The database, dropped with this.
+    database: TestDatabase,
     /// Holds the file of keys.
     dir: TempDir,
 }
@@ -23,24 +22,18 @@ pub(crate) struct Stack {
 impl Stack {
     /// Copies the migrated template and registers new keys.
     pub(crate) async fn new() -> Self {
-        let name = format!("aws_{}", uuid::Uuid::new_v4().simple());
-        let mut admin = PgConnection::connect(&url_of("postgres")).await.unwrap();
-        admin
-            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template")))
-            .await
-            .unwrap();
-        let owner_url = url_of(&name);
+        let database = TestDatabase::create().await;
         let keys = Keys::generate(OffsetDateTime::UNIX_EPOCH).unwrap();
-        let mut owner = PgConnection::connect(&owner_url).await.unwrap();
+        let mut owner = PgConnection::connect(&database.url).await.unwrap();
         assert!(signing_keys::register_first(&mut owner, &keys.signing).await.unwrap());
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("keys.json"), keys.to_json().unwrap().as_bytes()).unwrap();
-        Self { keys, owner_url, name, dir }
+        Self { keys, database, dir }
     }
 
     /// The serving role's URL.
     pub(crate) fn url(&self) -> String {
-        format!("{}&options[role]={}", self.owner_url, shared::db::SERVING_ROLE)
+        format!("{}&options[role]={}", self.database.url, shared::db::SERVING_ROLE)
     }
 
     /// What a function is told, as `cargo dev db` tells it: URL and file.
@@ -66,14 +59,7 @@ impl Stack {
 
     /// A connection as the owner.
     pub(crate) async fn owner(&self) -> PgConnection {
-        PgConnection::connect(&self.owner_url).await.unwrap()
-    }
-
-    /// Drops the database, whoever is still connected.
-    pub(crate) async fn end(self) {
-        let mut admin = PgConnection::connect(&url_of("postgres")).await.unwrap();
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        admin.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
+        PgConnection::connect(&self.database.url).await.unwrap()
     }
 }
 
@@ -86,13 +72,4 @@ pub(crate) fn common() -> Vec<(&'static str, String)> {
         ("LOG_FORMAT", "json"),
     ];
     pairs.map(|(name, value)| (name, value.to_owned())).into()
-}
-
-/// The owner's URL of a database in the cluster of the tests.
-#[expect(clippy::disallowed_methods, reason = "given by `cargo dev test`")]
-fn url_of(database: &str) -> String {
-    let template = std::env::var("TEST_DATABASE_URL");
-    let template =
-        template.expect("TEST_DATABASE_URL is not set: run these tests by `cargo dev test aws`");
-    template.replacen("/template?", &format!("/{database}?"), 1)
 }
