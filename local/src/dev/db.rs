@@ -32,7 +32,7 @@ pub(super) async fn db(choice: &Choice) -> anyhow::Result<ExitCode> {
     let file = choice.machine.local_dir.join("lambda.env");
     write(&file, &variables(&store)?)?;
     say(&format!(
-        "The database is ready: {}\n\n  psql '{}'\n  cargo lambda watch -A 127.0.0.1 --env-file {}\n\nCtrl-C ends it.",
+        "The database is ready: {}\n\n  psql '{}'\n  cargo lambda watch -p functions -A 127.0.0.1 --env-file {}\n\nCtrl-C ends it.",
         store.description,
         store.url.expose_secret(),
         file.display()
