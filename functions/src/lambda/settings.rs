@@ -109,4 +109,39 @@ mod tests {
         assert_eq!(both.len(), 3);
         assert!(both[0].contains("both set"), "{}", both[0]);
     }
+
+    #[test]
+    fn what_the_template_sets_is_read_and_holds() {
+        let template = include_str!("../../../template.yaml");
+        let is_variable = |name: &str| name.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'_'));
+        let pairs: Vec<(&str, &str)> = template
+            .lines()
+            .filter_map(|line| line.trim_start().split_once(": "))
+            .filter(|(name, _)| is_variable(name))
+            .map(|(name, value)| match value.strip_prefix("!Ref ") {
+                Some(_) => {
+                    (name, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-abcdef")
+                }
+                // Without origins, the join of none.
+                None if value.starts_with("!Join") => (name, ""),
+                None => (name, value.trim_matches('"')),
+            })
+            .collect();
+        assert!(pairs.len() > 8, "{pairs:?}");
+        let mut reader = Reader::from_pairs(pairs.iter().copied());
+        let log = settings::Log::read(&mut reader);
+        let settings = Settings::read(&mut reader, &[PEPPER_ARN, SIGNING_ARN]);
+        let known: Vec<_> = reader.variables().iter().map(|variable| variable.name).collect();
+        for (name, _) in pairs {
+            assert!(known.contains(&name), "{name} is set, but nobody reads it");
+        }
+        reader.finish().unwrap();
+        assert_eq!(settings.database.pool, 1);
+        assert_eq!(settings.endpoints.rules.policy, shared::password::Policy::Strict);
+        assert_eq!(log.format, settings::LogFormat::Json);
+        // The wait for the database, twice, still ends before the function does.
+        let timeout = template.lines().find_map(|line| line.trim().strip_prefix("Timeout: "));
+        let timeout = std::time::Duration::from_secs(timeout.unwrap().parse().unwrap());
+        assert!(2 * settings.database.timeout < timeout);
+    }
 }
