@@ -37,7 +37,7 @@ pub(crate) fn enterable(path: &Path, account: &Account) -> bool {
     })
 }
 
-/// One readable name for a path: `/root/app/.local` → `root-app-.local`. A `-` in the path is doubled, so
+/// One readable name for a path: `/home/ann/app` → `home-ann-app`. A `-` in the path is doubled, so
 /// that no two paths share a name.
 fn flat_name(path: &Path) -> String {
     let names = path.components().filter_map(|part| match part {

@@ -4,6 +4,7 @@
 mod fetch;
 mod find;
 mod run;
+mod server;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

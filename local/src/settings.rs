@@ -72,6 +72,8 @@ pub struct Machine {
     pub cache: PathBuf,
     /// `POSTGRES` and `PG_BINDIR`: which PostgreSQL to run.
     pub postgres: Search,
+    /// `REDIS_BIN`: which Redis or Valkey the tests run.
+    pub redis: Option<PathBuf>,
 }
 
 impl Machine {
@@ -94,10 +96,14 @@ impl Machine {
             "PG_BINDIR",
             "The directory of the `initdb` and `postgres` to use, instead of looking for them.",
         );
+        let redis = reader.optional(
+            "REDIS_BIN",
+            "The Redis or Valkey server program that `cargo dev test` starts, instead of looking for one.",
+        );
         let system = System::read();
         let cache = cache.unwrap_or_else(|| system.cache());
         let postgres = Search { source, bindir, path: system.path, cache: cache.clone() };
-        Self { local_dir: local_dir.unwrap_or_else(default_local_dir), cache, postgres }
+        Self { local_dir: local_dir.unwrap_or_else(default_local_dir), cache, postgres, redis }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use shared::settings::Reader;
 use sqlx::Connection as _;
 
 use super::redis::{self, Redis};
@@ -38,7 +37,7 @@ impl Services {
     pub(super) async fn start(machine: &Machine) -> anyhow::Result<Self> {
         let scratch = Scratch::new(&scratch_base()?)?;
         let installation = machine.postgres.find(scratch.path(), super::say)?;
-        let server = redis::program(redis_bin()?, &machine.cache)?;
+        let server = redis::program(machine.redis.clone(), &machine.cache)?;
         super::say(&format!(
             "Tests use PostgreSQL {} ({}) and {}",
             installation.version,
@@ -93,14 +92,4 @@ fn scratch_base() -> anyhow::Result<PathBuf> {
     let reached = Account::for_server()?
         .is_none_or(|account| places::enterable(&base.join("inside"), &account));
     Ok(if reached { base } else { PathBuf::from("/tmp") })
-}
-
-fn redis_bin() -> anyhow::Result<Option<PathBuf>> {
-    let mut reader = Reader::from_env();
-    let program = reader.optional(
-        "REDIS_BIN",
-        "The Redis or Valkey server program that the tests start, instead of looking for one.",
-    );
-    reader.finish()?;
-    Ok(program)
 }

@@ -3,7 +3,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
-use super::keywire::Start;
+use super::keywire::{Start, end};
 use super::{LONG, alive, open_dir, postmaster, until};
 
 #[tokio::test]
@@ -18,6 +18,22 @@ async fn each_signal_ends_it_with_code_0_and_ends_its_postgres() {
         assert!(!alive(postgres), "Postgres runs on after {signal:?}");
         assert_eq!(postmaster(&local), None, "Postgres did not end clean");
     }
+}
+
+#[tokio::test]
+async fn interrupted_while_it_prepares_it_ends_clean_and_can_be_started_again() {
+    let dir = open_dir();
+    let child = Start::in_dir(dir.path()).spawn();
+    let postgres = dir.path().join("local/postgres");
+    // initdb writes its first file early and works on for most of a second.
+    until("initdb works", || {
+        let entries = std::fs::read_dir(&postgres).into_iter().flatten();
+        entries.filter_map(Result::ok).any(|entry| entry.path().join("PG_VERSION").exists())
+    })
+    .await;
+    assert_eq!(end(child, Signal::INT).await.code(), Some(0));
+    let keywire = Start::in_dir(dir.path()).ready().await;
+    assert_eq!(keywire.register().await.status, 201);
 }
 
 #[cfg(target_os = "linux")]

@@ -82,15 +82,20 @@ impl Start {
         Self(command)
     }
 
+    /// Starts it and waits for nothing.
+    pub(crate) fn spawn(mut self) -> Child {
+        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Command::from(self.0).kill_on_drop(true).spawn().unwrap()
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn ready(self) -> Keywire {
         self.tried().await.unwrap_or_else(|refused| panic!("{refused:?}"))
     }
 
     /// Starts it and waits until it is ready or has ended.
-    pub(crate) async fn tried(mut self) -> Result<Keywire, Refused> {
-        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = Command::from(self.0).kill_on_drop(true).spawn().unwrap();
+    pub(crate) async fn tried(self) -> Result<Keywire, Refused> {
+        let mut child = self.spawn();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = String::new();
         let read = async {
@@ -115,16 +120,9 @@ impl Start {
 }
 
 impl Keywire {
-    /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().unwrap().cast_signed();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-    }
-
     /// Sends it a signal and waits until it has ended.
-    pub(crate) async fn end(mut self, signal: Signal) -> ExitStatus {
-        self.signal(signal);
-        timeout(LONG, self.child.wait()).await.expect("it did not end").unwrap()
+    pub(crate) async fn end(self, signal: Signal) -> ExitStatus {
+        end(self.child, signal).await
     }
 
     /// Registers the user `example`.
@@ -162,6 +160,12 @@ impl Keywire {
         let body = serde_json::from_str(body).unwrap_or_else(|_| json!(body));
         Answer { status, body }
     }
+}
+
+/// Sends the process a signal and waits until it has ended.
+pub(crate) async fn end(mut child: Child, signal: Signal) -> ExitStatus {
+    kill_process(Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), signal).unwrap();
+    timeout(LONG, child.wait()).await.expect("it did not end").unwrap()
 }
 
 /// The example of the documentation.
