@@ -9,8 +9,8 @@ use shared::problem::{Code, Problem, Result};
 use shared::settings::Tokens;
 use uuid::Uuid;
 
-/// How long after `exp` a socket may stay, as clocks differ; the verifier allows the same.
-const LEEWAY: Duration = Duration::from_secs(5);
+/// How long after `exp` a socket may stay, in seconds, as clocks differ; the verifier allows the same.
+const LEEWAY: i64 = 5;
 
 /// Checks tokens and sessions.
 #[derive(Debug, Clone)]
@@ -59,9 +59,11 @@ impl Auth {
         }
     }
 
+    /// When the token ends, by the clock's time of day.
     fn until(&self, claims: &Claims) -> Identity {
-        let left = claims.exp.saturating_sub(self.clock.now().unix_timestamp());
+        let end = claims.exp.saturating_add(LEEWAY);
+        let left = end.saturating_sub(self.clock.now().unix_timestamp());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-        Identity { user: claims.sub, expires: Instant::now() + left + LEEWAY }
+        Identity { user: claims.sub, expires: Instant::now() + left }
     }
 }

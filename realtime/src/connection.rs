@@ -110,8 +110,9 @@ impl Connection {
         drop(member);
         ending::finish(ws, &outbox, end).await;
         let code = end.code();
-        node.metrics().closed(CloseCode::from_number(code).unwrap_or(CloseCode::Normal));
-        let duration_ms = started.elapsed().as_millis();
+        node.metrics().closed(CloseCode::from_number(code));
+        // As u64: tracing has no JSON number for u128.
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             connection = outbox.id,
             code,

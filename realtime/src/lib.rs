@@ -31,7 +31,7 @@ pub mod settings;
 mod upgrade;
 
 pub use auth::Auth;
-pub use serve::serve;
+pub use serve::{serve, serve_admin};
 pub use settings::{Process, Settings};
 
 use anyhow::Context;

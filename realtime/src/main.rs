@@ -2,6 +2,7 @@
 //! `docs/configuration.md`. SIGTERM or Ctrl-C drains it and ends it with code 0; a second one ends
 //! it at once.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,8 +15,20 @@ use shared::telemetry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// An error is one readable line, never a backtrace.
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+#[expect(clippy::print_stderr, reason = "the last words of a program whose log may not be set up")]
+async fn main() -> ExitCode {
+    match start().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> anyhow::Result<()> {
     let mut reader = Reader::from_env();
     let settings = settings::Binary::read(&mut reader);
     reader.finish()?;
@@ -39,43 +52,39 @@ async fn run(settings: settings::Binary, mut signals: (Signal, Signal)) -> anyho
         None => None,
     };
     let node = Node::start(settings.node.clone(), Arc::clone(&front), auth)?;
-    let clients = listen(&settings, settings.port).await?;
+    let clients = listen("clients", &settings, settings.port).await?;
     let mut router = node.router();
-    let mut serving = Vec::new();
     match settings.admin_port {
         None => router = router.merge(node.admin_router()),
         Some(port) => {
-            let listener = listen(&settings, port).await?;
-            let admin = front.layer(node.admin_router());
-            serving.push(spawn(listener, admin, &node));
+            let listener = listen("admin", &settings, port).await?;
+            let (router, node) = (front.layer(node.admin_router()), node.clone());
+            tokio::spawn(async move { realtime::serve_admin(listener, router, &node).await });
         }
     }
-    serving.push(spawn(clients, front.layer(router), &node));
-    next(&mut signals).await;
+    let serving = realtime::serve(vec![clients], front.layer(router), &node);
+    let drained = async {
+        next(&mut signals).await;
+        tokio::select! {
+            () = node.drain() => {}
+            () = next(&mut signals) => tracing::warn!("ended at once by a second signal"),
+        }
+    };
+    let mut drained = std::pin::pin!(drained);
     tokio::select! {
-        () = node.drain() => {}
-        () = next(&mut signals) => {
-            tracing::warn!("ended at once by a second signal");
-            return Ok(());
-        }
-    }
-    for serving in serving {
-        serving.await.context("an accept loop panicked")?;
+        () = drained.as_mut() => {}
+        // It ends when the drain has stopped it.
+        () = serving => drained.await,
     }
     Ok(())
 }
 
-async fn listen(settings: &settings::Binary, port: u16) -> anyhow::Result<TcpListener> {
+async fn listen(whom: &str, settings: &settings::Binary, port: u16) -> anyhow::Result<TcpListener> {
     let address = settings.address;
     let listener = TcpListener::bind((address, port)).await;
     let listener = listener.with_context(|| format!("{address} port {port} cannot be used"))?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
+    tracing::info!(address = %listener.local_addr()?, "listening for {whom}");
     Ok(listener)
-}
-
-fn spawn(listener: TcpListener, router: axum::Router, node: &Node) -> tokio::task::JoinHandle<()> {
-    let node = node.clone();
-    tokio::spawn(async move { realtime::serve(vec![listener], router, &node).await })
 }
 
 async fn next((terminate, interrupt): &mut (Signal, Signal)) {

@@ -52,6 +52,8 @@ pub struct Metrics {
     pub relay_seconds: Histogram,
     /// Closed sockets, by code.
     closes: Vec<(CloseCode, Counter)>,
+    /// Sockets closed by the client with a code that is not ours.
+    closes_other: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -63,6 +65,9 @@ impl std::fmt::Debug for Metrics {
 /// Registers one after another with the same recorder.
 struct Register<R>(R);
 
+/// Closed sockets, by code.
+const CLOSES: &str = "keywire_closes_total";
+/// Where the metrics come from, which the recorder asks for.
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
 impl<R: Recorder> Register<R> {
@@ -86,10 +91,9 @@ impl<R: Recorder> Register<R> {
     }
 
     fn closes(&self) -> Vec<(CloseCode, Counter)> {
-        const NAME: &str = "keywire_closes_total";
-        self.0.describe_counter(KeyName::from(NAME), None, "Closed sockets, by code.".into());
+        self.0.describe_counter(KeyName::from(CLOSES), None, "Closed sockets, by code.".into());
         let counter =
-            |code: CloseCode| self.labelled(NAME, Label::new("code", code.number().to_string()));
+            |code: CloseCode| self.labelled(CLOSES, Label::new("code", code.number().to_string()));
         CloseCode::ALL.iter().map(|&code| (code, counter(code))).collect()
     }
 }
@@ -141,16 +145,16 @@ impl Default for Metrics {
                 "From sending a probe over the relay to its return.",
             ),
             closes: register.closes(),
+            closes_other: register.labelled(CLOSES, Label::new("code", "other")),
         }
     }
 }
 
 impl Metrics {
-    /// Counts a closed socket.
-    pub fn closed(&self, code: CloseCode) {
-        if let Some((_, counter)) = self.closes.iter().find(|(known, _)| *known == code) {
-            counter.increment(1);
-        }
+    /// Counts a closed socket; `None` is a code that is not ours, which a client may choose freely.
+    pub fn closed(&self, code: Option<CloseCode>) {
+        let known = self.closes.iter().find(|(known, _)| code == Some(*known));
+        known.map_or(&self.closes_other, |(_, counter)| counter).increment(1);
     }
 
     /// The Prometheus text (exposition format 0.0.4).

@@ -39,8 +39,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a request under way may take once the node is going away.
 const REQUEST_GRACE: Duration = Duration::from_secs(5);
-/// Connections over the limit that are told so at once; further ones are dropped unanswered.
-const REFUSALS: usize = 64;
+/// Connections without a client's place that are served at once: refusals, health and metrics.
+const SPARE_PLACES: usize = 64;
 /// When a client refused for want of room should come again.
 pub(crate) const FULL_RETRY: Duration = Duration::from_secs(5);
 
@@ -53,13 +53,31 @@ pub(crate) struct Place {
 
 /// Serves a router on all listeners until the node stops accepting; `router` stands behind the front.
 pub async fn serve(listeners: Vec<TcpListener>, router: Router, node: &Node) {
-    let full = Full { router: full(node), places: Arc::new(Semaphore::new(REFUSALS)) };
-    join_all(
-        listeners
-            .into_iter()
-            .map(|listener| accept(listener, router.clone(), node.clone(), full.clone())),
-    )
-    .await;
+    let full = Spare::new(full(node), node);
+    let doors = listeners.into_iter().map(|listener| {
+        let accepting = accept(listener, node, |stream, peer| {
+            let Some(slot) = node.slots().take() else {
+                node.metrics().refused.increment(1);
+                return full.admit(stream, peer);
+            };
+            let place = Place { _slot: Arc::new(slot) };
+            tokio::spawn(connection(stream, peer, router.clone(), node.clone(), Some(place)));
+        });
+        async {
+            tokio::select! {
+                () = accepting => {}
+                () = node.phase().closing() => {}
+            }
+        }
+    });
+    join_all(doors).await;
+}
+
+/// Serves health and metrics on a port of their own for as long as the process lives: also while
+/// every place for clients is taken, and while the node drains.
+pub async fn serve_admin(listener: TcpListener, router: Router, node: &Node) {
+    let admin = Spare::new(router, node);
+    accept(listener, node, |stream, peer| admin.admit(stream, peer)).await;
 }
 
 /// Lets this process open as many files as it is allowed to.
@@ -70,11 +88,27 @@ pub fn raise_file_limit() {
     }
 }
 
-/// What answers when every place is taken.
-#[derive(Clone)]
-struct Full {
+/// Serves connections that take no client's place, one request each, a few at a time.
+struct Spare {
     router: Router,
+    node: Node,
     places: Arc<Semaphore>,
+}
+
+impl Spare {
+    fn new(router: Router, node: &Node) -> Self {
+        Self { router, node: node.clone(), places: Arc::new(Semaphore::new(SPARE_PLACES)) }
+    }
+
+    /// Serves it, or drops it unanswered.
+    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let serving = connection(stream, peer, self.router.clone(), self.node.clone(), None);
+        tokio::spawn(async move {
+            serving.await;
+            drop(place);
+        });
+    }
 }
 
 /// 503 for everything but health, so that an orchestrator does not restart a full node.
@@ -86,14 +120,15 @@ fn full(node: &Node) -> Router {
     node.front().layer(router)
 }
 
-async fn accept(listener: TcpListener, router: Router, node: Node, full: Full) {
+async fn accept(listener: TcpListener, node: &Node, admit: impl Fn(TcpStream, SocketAddr)) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = node.phase().closing() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => admit(stream, peer, &router, &node, &full),
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = set_options(&stream) {
+                    tracing::debug!(%error, "socket options were not set");
+                }
+                admit(stream, peer);
+            }
             // The client gave up while it waited.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -102,25 +137,6 @@ async fn accept(listener: TcpListener, router: Router, node: Node, full: Full) {
                 sleep(ACCEPT_RETRY).await;
             }
         }
-    }
-}
-
-fn admit(stream: TcpStream, peer: SocketAddr, router: &Router, node: &Node, full: &Full) {
-    if let Err(error) = set_options(&stream) {
-        tracing::debug!(%error, "socket options were not set");
-    }
-    if let Some(slot) = node.slots().take() {
-        let place = Place { _slot: Arc::new(slot) };
-        tokio::spawn(connection(stream, peer, router.clone(), node.clone(), Some(place)));
-        return;
-    }
-    node.metrics().refused.increment(1);
-    if let Ok(permit) = Arc::clone(&full.places).try_acquire_owned() {
-        let answer = connection(stream, peer, full.router.clone(), node.clone(), None);
-        tokio::spawn(async move {
-            answer.await;
-            drop(permit);
-        });
     }
 }
 

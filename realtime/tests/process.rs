@@ -1,0 +1,168 @@
+//! The binary as an orchestrator sees it: variables, signals, exit codes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+/// The longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running node process.
+struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, future).await;
+    waited.unwrap_or_else(|_| panic!("{what} did not happen in {PATIENCE:?}"))
+}
+
+impl Process {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_realtime"));
+        command.env_clear().envs([("PORT", "0"), ("LOG_FORMAT", "json")]);
+        command.envs(settings.iter().copied()).kill_on_drop(true).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    /// Where it listens, by its log.
+    async fn address(&mut self, whom: &str) -> SocketAddr {
+        let message = format!("listening for {whom}");
+        soon(&message, async {
+            loop {
+                let line = self.log.next_line().await.unwrap().expect("it ended instead");
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+                if line["message"] == message.as_str() {
+                    return line["address"].as_str().unwrap().parse().unwrap();
+                }
+            }
+        })
+        .await
+    }
+
+    fn signal(&self) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    }
+
+    /// Its exit status and the rest of its log.
+    async fn end(mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        let ending = async {
+            while let Some(line) = self.log.next_line().await.unwrap() {
+                log.push_str(&line);
+                log.push('\n');
+            }
+            self.child.wait().await.unwrap()
+        };
+        (soon("the end", ending).await, log)
+    }
+}
+
+async fn connect(address: SocketAddr) -> WebSocketStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let upgrading = tokio_tungstenite::client_async(format!("ws://{address}/ws"), stream);
+    soon("the upgrade", upgrading).await.unwrap().0
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn sigterm_sends_clients_away_with_1012_and_ends_with_code_0() {
+    let mut process = Process::start(&[("DRAIN_DELAY", "0")]);
+    let mut client = connect(process.address("clients").await).await;
+    client.send(Message::text("a secret")).await.unwrap();
+    assert_eq!(soon("the echo", client.next()).await.unwrap().unwrap(), Message::text("a secret"));
+    process.signal();
+    let Message::Close(Some(frame)) = soon("the close", client.next()).await.unwrap().unwrap()
+    else {
+        panic!("a Close was expected");
+    };
+    assert_eq!(u16::from(frame.code), 1012);
+    // Reading on answers the Close.
+    assert!(soon("the end", client.next()).await.is_none());
+    let (status, log) = process.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let closed = log.lines().find(|line| line.contains("socket closed")).expect("a line a close");
+    let closed: serde_json::Value = serde_json::from_str(closed).unwrap();
+    assert_eq!((&closed["code"], &closed["reason"]), (&1012.into(), &"restart".into()));
+    assert!(closed["duration_ms"].is_number(), "{closed}");
+    assert!(!log.contains("a secret"), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_with_code_0() {
+    let mut process = Process::start(&[("DRAIN_DELAY", "1h")]);
+    let address = process.address("clients").await;
+    let _client = connect(address).await;
+    process.signal();
+    let readiness = async { while get(address, "/health/ready").await.contains(" 200 ") {} };
+    soon("failing readiness", readiness).await;
+    let asked = Instant::now();
+    process.signal();
+    let (status, log) = process.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn an_admin_port_has_health_and_metrics_to_itself_and_answers_while_full_and_draining() {
+    let settings = [("ADMIN_PORT", "0"), ("MAX_CONNECTIONS", "1"), ("DRAIN_DELAY", "1h")];
+    let mut process = Process::start(&settings);
+    let clients = process.address("clients").await;
+    let admin = process.address("admin").await;
+    let _client = connect(clients).await;
+    assert!(get(clients, "/metrics").await.starts_with("HTTP/1.1 503 "));
+    assert!(get(admin, "/metrics").await.contains("\nkeywire_connections 1\n"));
+    assert!(get(admin, "/health/ready").await.starts_with("HTTP/1.1 200 "));
+    assert!(get(admin, "/ws").await.starts_with("HTTP/1.1 404 "));
+    process.signal();
+    let readiness = async { while !get(admin, "/health/ready").await.contains(" 503 ") {} };
+    soon("failing readiness", readiness).await;
+    assert!(get(admin, "/health/live").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn all_wrong_settings_are_reported_together_and_end_it_with_code_1() {
+    let settings = [
+        ("PORT", "many"),
+        ("PING_INTERVAL", "0"),
+        ("QUEUE_BYTES", "1 KiB"),
+        ("REALTIME_PLAIN", "auth"),
+        ("REDIS_URL", "http://secret@host"),
+    ];
+    let (status, log) = Process::start(&settings).end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    for name in ["PORT: ", "PING_INTERVAL", "QUEUE_BYTES", "DATABASE_URL", "REDIS_URL: "] {
+        assert!(log.contains(name), "{name}: {log}");
+    }
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_said_so_with_code_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (status, log) = Process::start(&[("PORT", &port)]).end().await;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains(&format!("127.0.0.1 port {port} cannot be used")), "{log}");
+}
