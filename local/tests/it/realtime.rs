@@ -1,6 +1,7 @@
 //! The realtime node: real sockets, real Redis, real time.
 
 mod arbitrary;
+mod auth;
 mod back_pressure;
 mod contract;
 mod drain;

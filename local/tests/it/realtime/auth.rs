@@ -1,0 +1,143 @@
+//! Plain mode `auth`: who may connect, and for how long.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::test_node::{Socket, close_code, hears, say, soon};
+use crate::app::TestApp;
+
+/// A header that carries a token.
+type Header = (&'static str, String);
+
+/// A fresh sign-in's access token.
+async fn sign_in(app: &TestApp, name: &str) -> String {
+    let answer = app.login(name, "password123").await;
+    answer.body["access_token"].as_str().unwrap().to_owned()
+}
+
+async fn app(settings: &[(&str, &str)]) -> TestApp {
+    let mut all = vec![("REALTIME_PLAIN", "auth")];
+    all.extend(settings);
+    let app = TestApp::with(&all).await;
+    app.user("ann").await;
+    app
+}
+
+/// Connects with a header, or is refused with a status and a problem's code.
+async fn connect(app: &TestApp, header: Option<Header>) -> Result<Socket, (u16, String)> {
+    let stream = TcpStream::connect(app.address).await.unwrap();
+    let mut request = format!("ws://{}/ws", app.address).into_client_request().unwrap();
+    if let Some((name, value)) = header {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    match soon("the handshake", tokio_tungstenite::client_async(request, stream)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(response)) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let text = String::from_utf8_lossy(body).into_owned();
+            Err((response.status().as_u16(), text))
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn header(token: &str) -> Header {
+    ("authorization", format!("Bearer {token}"))
+}
+
+fn subprotocol(token: &str) -> Header {
+    let entry = URL_SAFE_NO_PAD.encode(token);
+    ("sec-websocket-protocol", format!("keywire.plain, keywire.bearer.{entry}"))
+}
+
+/// Asserts a refusal before the 101.
+async fn is_refused(app: &TestApp, token: Option<Header>, status: u16, code: &str) {
+    let (given, body) = connect(app, token.clone()).await.expect_err("a refusal");
+    assert_eq!(given, status, "{token:?}");
+    assert!(body.contains(&format!("\"code\":\"{code}\"")), "{token:?}: {body}");
+}
+
+#[tokio::test]
+async fn a_valid_token_lets_in_by_header_and_by_subprotocol() {
+    let app = app(&[]).await;
+    let token = sign_in(&app, "ann").await;
+    let mut first = connect(&app, Some(header(&token))).await.unwrap();
+    let mut second = connect(&app, Some(subprotocol(&token))).await.unwrap();
+    say(&mut first, "hello").await;
+    hears(&mut first, "hello").await;
+    hears(&mut second, "hello").await;
+}
+
+#[tokio::test]
+async fn no_token_and_a_bad_token_are_401_before_the_101() {
+    let app = app(&[]).await;
+    let token = sign_in(&app, "ann").await;
+    // In the middle of the signature: the last character has bits that mean nothing.
+    let (start, end) = token.split_at(token.len() - 10);
+    let other = if end.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("{start}{other}{}", &end[1..]);
+    let refresh =
+        app.login("ann", "password123").await.body["refresh_token"].as_str().unwrap().to_owned();
+    is_refused(&app, None, 401, "token_invalid").await;
+    is_refused(&app, Some(("authorization", "Basic YTpi".to_owned())), 401, "token_invalid").await;
+    for bad in ["", "a.b.c", &forged, &refresh] {
+        is_refused(&app, Some(header(bad)), 401, "token_invalid").await;
+        is_refused(&app, Some(subprotocol(bad)), 401, "token_invalid").await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_the_address_is_not_looked_at() {
+    let app = app(&[]).await;
+    let token = sign_in(&app, "ann").await;
+    let stream = TcpStream::connect(app.address).await.unwrap();
+    let address = format!("ws://{}/ws?access_token={token}&token={token}", app.address);
+    let refused = soon("the answer", tokio_tungstenite::client_async(address, stream)).await;
+    assert!(matches!(refused, Err(Error::Http(response)) if response.status() == 401));
+}
+
+#[tokio::test]
+async fn a_revoked_session_and_a_disabled_user_are_401() {
+    let app = app(&[]).await;
+    let (first, second) = (sign_in(&app, "ann").await, sign_in(&app, "ann").await);
+    let claims = app.verifier.verify(&first, app.clock.now()).await.unwrap();
+    let revoke = sqlx::query("UPDATE sessions SET revoked_at = now() WHERE id = $1");
+    revoke.bind(claims.sid).execute(&app.owner).await.unwrap();
+    is_refused(&app, Some(header(&first)), 401, "session_revoked").await;
+    assert!(connect(&app, Some(header(&second))).await.is_ok());
+    sqlx::query("UPDATE users SET status = 'disabled'").execute(&app.owner).await.unwrap();
+    is_refused(&app, Some(header(&second)), 401, "session_revoked").await;
+}
+
+#[tokio::test]
+async fn a_socket_is_closed_4401_when_its_token_ends_and_the_token_lets_nobody_in_after_that() {
+    let app = app(&[]).await;
+    let token = sign_in(&app, "ann").await;
+    // An hour and three of the five seconds of leeway later: two are left.
+    app.clock.advance(Duration::from_secs(3_603));
+    let mut late = connect(&app, Some(header(&token))).await.unwrap();
+    let connected = Instant::now();
+    say(&mut late, "still welcome").await;
+    hears(&mut late, "still welcome").await;
+    assert_eq!(close_code(&mut late).await, 4401);
+    let stayed = connected.elapsed();
+    assert!(stayed < Duration::from_secs(5), "{stayed:?}");
+    app.clock.advance(Duration::from_secs(5));
+    is_refused(&app, Some(header(&token)), 401, "token_invalid").await;
+}
+
+#[tokio::test]
+async fn over_the_limit_of_one_user_is_503_and_other_users_are_let_in() {
+    let app = app(&[("CONNECTIONS_PER_USER", "2")]).await;
+    app.user("bob").await;
+    let (ann, bob) = (sign_in(&app, "ann").await, sign_in(&app, "bob").await);
+    let _first = connect(&app, Some(header(&ann))).await.unwrap();
+    let _second = connect(&app, Some(header(&ann))).await.unwrap();
+    is_refused(&app, Some(header(&ann)), 503, "too_many_connections").await;
+    assert!(connect(&app, Some(header(&bob))).await.is_ok());
+}
