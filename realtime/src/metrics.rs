@@ -65,8 +65,16 @@ impl std::fmt::Debug for Metrics {
 /// Registers one after another with the same recorder.
 struct Register<R>(R);
 
-/// Closed sockets, by code.
-const CLOSES: &str = "keywire_closes_total";
+/// A counter that has labels: its name and what it counts.
+const CLOSES: (&str, &str) = ("keywire_closes_total", "Closed sockets, by code.");
+/// As above.
+const PAUSES: (&str, &str) = (
+    "keywire_read_pauses_total",
+    "Times a client was not read for a while: it sent too fast, or others read too slowly.",
+);
+/// As above.
+const DROPPED: (&str, &str) =
+    ("keywire_relay_dropped_total", "Messages that the relay did not carry, by direction.");
 /// Where the metrics come from, which the recorder asks for.
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
@@ -76,7 +84,8 @@ impl<R: Recorder> Register<R> {
         self.0.register_counter(&Key::from_static_name(name), &METADATA)
     }
 
-    fn labelled(&self, name: &'static str, label: Label) -> Counter {
+    fn labelled(&self, (name, about): (&'static str, &'static str), label: Label) -> Counter {
+        self.0.describe_counter(KeyName::from(name), None, about.into());
         self.0.register_counter(&Key::from_parts(name, vec![label]), &METADATA)
     }
 
@@ -91,7 +100,6 @@ impl<R: Recorder> Register<R> {
     }
 
     fn closes(&self) -> Vec<(CloseCode, Counter)> {
-        self.0.describe_counter(KeyName::from(CLOSES), None, "Closed sockets, by code.".into());
         let counter =
             |code: CloseCode| self.labelled(CLOSES, Label::new("code", code.number().to_string()));
         CloseCode::ALL.iter().map(|&code| (code, counter(code))).collect()
@@ -106,7 +114,6 @@ impl Default for Metrics {
             .build_recorder();
         let handle = recorder.handle();
         let register = Register(recorder);
-        let dropped = "keywire_relay_dropped_total";
         Self {
             handle,
             connections: register.gauge("keywire_connections", "Sockets open now."),
@@ -120,10 +127,8 @@ impl Default for Metrics {
             deliveries: register
                 .counter("keywire_deliveries_total", "Messages put into clients' queues."),
             queue_bytes: register.gauge("keywire_queue_bytes", "Bytes waiting in clients' queues."),
-            pauses_rate: register
-                .labelled("keywire_read_pauses_total", Label::new("reason", "rate")),
-            pauses_pressure: register
-                .labelled("keywire_read_pauses_total", Label::new("reason", "pressure")),
+            pauses_rate: register.labelled(PAUSES, Label::new("reason", "rate")),
+            pauses_pressure: register.labelled(PAUSES, Label::new("reason", "pressure")),
             ping_seconds: register
                 .seconds("keywire_ping_seconds", "From a Ping to the next sign of life."),
             accept_errors: register
@@ -138,8 +143,8 @@ impl Default for Metrics {
                 .counter("keywire_relay_sent_total", "Messages handed to the relay."),
             relay_received: register
                 .counter("keywire_relay_received_total", "Messages that came by the relay."),
-            relay_dropped_out: register.labelled(dropped, Label::new("direction", "out")),
-            relay_dropped_in: register.labelled(dropped, Label::new("direction", "in")),
+            relay_dropped_out: register.labelled(DROPPED, Label::new("direction", "out")),
+            relay_dropped_in: register.labelled(DROPPED, Label::new("direction", "in")),
             relay_seconds: register.seconds(
                 "keywire_relay_seconds",
                 "From sending a probe over the relay to its return.",

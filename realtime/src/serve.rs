@@ -160,21 +160,12 @@ async fn connection(
     place: Option<Place>,
 ) {
     let accept = &node.settings().accept;
-    // hyper's header time-out starts with the first byte. Peeking, because readiness alone may be
-    // told too early.
-    let mut first = [0];
-    if !matches!(timeout(accept.first_byte, stream.peek(&mut first)).await, Ok(Ok(1))) {
+    if !speaks(&stream, accept.first_byte).await {
         return;
     }
     let kept = place.is_some();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer.ip()));
-        if let Some(place) = &place {
-            request.extensions_mut().insert(place.clone());
-        }
-        router.clone().oneshot(request)
-    });
+    let service =
+        service_fn(move |request| router.clone().oneshot(prepare(request, peer, place.as_ref())));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(accept.header)
@@ -196,4 +187,21 @@ async fn connection(
     if let Err(error) = served {
         tracing::debug!(%error, "an HTTP connection broke off");
     }
+}
+
+/// Whether the client says anything in time: hyper's header time-out starts with the first byte.
+async fn speaks(stream: &TcpStream, within: Duration) -> bool {
+    // Peeking, because readiness alone may be told too early.
+    let mut first = [0];
+    matches!(timeout(within, stream.peek(&mut first)).await, Ok(Ok(1)))
+}
+
+/// Tells the router who is at the other end and which place the connection has.
+fn prepare(request: hyper::Request<Incoming>, peer: SocketAddr, place: Option<&Place>) -> Request {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(Peer(peer.ip()));
+    if let Some(place) = place {
+        request.extensions_mut().insert(place.clone());
+    }
+    request
 }

@@ -29,7 +29,10 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 impl Process {
     fn start(settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_realtime"));
+        Self::spawn(&mut Command::new(env!("CARGO_BIN_EXE_realtime")), settings)
+    }
+
+    fn spawn(command: &mut Command, settings: &[(&str, &str)]) -> Self {
         command.env_clear().envs([("PORT", "0"), ("LOG_FORMAT", "json")]);
         command.envs(settings.iter().copied()).kill_on_drop(true).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -139,6 +142,35 @@ async fn an_admin_port_has_health_and_metrics_to_itself_and_answers_while_full_a
     let readiness = async { while !get(admin, "/health/ready").await.contains(" 503 ") {} };
     soon("failing readiness", readiness).await;
     assert!(get(admin, "/health/live").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn running_out_of_files_does_not_end_the_accepting() {
+    // A hard limit, which the process cannot raise again.
+    let settings = [("MAX_CONNECTIONS", "off"), ("FIRST_BYTE_TIMEOUT", "1h")];
+    let mut process = Process::spawn(
+        Command::new("sh").args([
+            "-c",
+            "ulimit -n 64; exec \"$0\"",
+            env!("CARGO_BIN_EXE_realtime"),
+        ]),
+        &settings,
+    );
+    let address = process.address("clients").await;
+    let mut mute = Vec::new();
+    for _ in 0..100 {
+        // The kernel completes them, accepted or not.
+        mute.push(TcpStream::connect(address).await.unwrap());
+    }
+    soon("running out", async {
+        while !process.log.next_line().await.unwrap().unwrap().contains("could not be accepted") {}
+    })
+    .await;
+    drop(mute);
+    let mut client = connect(address).await;
+    client.send(Message::text("still here")).await.unwrap();
+    let heard = soon("the echo", client.next()).await.unwrap().unwrap();
+    assert_eq!(heard, Message::text("still here"));
 }
 
 #[tokio::test]

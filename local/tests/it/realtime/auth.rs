@@ -8,7 +8,13 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::test_node::{Socket, close_code, hears, say, soon};
+use realtime::Auth;
+use secrecy::SecretString;
+use shared::clock::Clock;
+use shared::db::Database;
+use shared::settings::{self, Reader};
+
+use super::test_node::{Socket, TestNode, close_code, hears, say, soon};
 use crate::app::TestApp;
 
 /// A header that carries a token.
@@ -129,6 +135,28 @@ async fn a_socket_is_closed_4401_when_its_token_ends_and_the_token_lets_nobody_i
     assert!(stayed < Duration::from_secs(5), "{stayed:?}");
     app.clock.advance(Duration::from_secs(5));
     is_refused(&app, Some(header(&token)), 401, "token_invalid").await;
+}
+
+#[tokio::test]
+async fn without_its_database_a_sign_in_is_503_in_time() {
+    let nowhere = SecretString::from("postgres://keywire@127.0.0.1:1/none");
+    let mut reader = Reader::from_pairs([("DATABASE_TIMEOUT", "500ms")]);
+    let database = Database::new(&settings::Database::at(nowhere, &mut reader), None).unwrap();
+    let auth = Auth::new(database, settings::Tokens::read(&mut reader), Clock::System);
+    reader.finish().unwrap();
+    let node = TestNode::with_auth(auth).await;
+    // Well-formed up to its key, which only the database could know.
+    let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"k"}"#);
+    let token = format!("Bearer {head}.e30.AAAA");
+    let started = Instant::now();
+    let Err(Error::Http(refusal)) = node.connect_with(&[("authorization", &token)]).await else {
+        panic!("a refusal was expected");
+    };
+    assert_eq!(
+        (refusal.status().as_u16(), &refusal.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -79,5 +79,5 @@ async fn a_close_is_answered_with_its_own_code() {
     };
     ann.close(Some(frame.clone())).await.unwrap();
     assert_eq!(closed(&mut ann).await, Some(frame));
-    node.metric_reaches("keywire_connections", 0).await;
+    until("its leaving", async || node.metric("keywire_connections").await == 0).await;
 }

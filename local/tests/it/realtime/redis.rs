@@ -57,7 +57,8 @@ impl Redis {
         kill_process(pid, signal).unwrap();
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Its socket.
+    pub(super) fn socket(&self) -> PathBuf {
         self.dir.path().join("redis.sock")
     }
 

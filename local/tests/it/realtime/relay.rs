@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use realtime::broker::memory::Bus;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::redis::Redis;
@@ -195,6 +196,63 @@ async fn a_redis_that_stops_answering_is_noticed_and_comes_back() {
     while hear(&mut bob).await != Message::text("together") {}
 }
 
+/// Carries bytes to a Redis and back, each way so much later.
+async fn slow_way(redis: &Redis, delay: Duration) -> String {
+    let target = redis.socket();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = UnixStream::connect(&target).await.unwrap();
+            let (near, far) = (near.into_split(), far.into_split());
+            tokio::spawn(later(near.0, far.1, delay));
+            tokio::spawn(later(far.0, near.1, delay));
+        }
+    });
+    format!("redis://{address}")
+}
+
+/// Copies one direction, late, until either side ends.
+async fn later(
+    mut from: impl AsyncReadExt + Unpin + Send + 'static,
+    mut to: impl AsyncWriteExt + Unpin,
+    delay: Duration,
+) {
+    let (sender, mut chunks) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(n @ 1..) = from.read(&mut chunk).await {
+            let due = tokio::time::Instant::now() + delay;
+            if sender.send((due, chunk[..n].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+    while let Some((due, chunk)) = chunks.recv().await {
+        tokio::time::sleep_until(due).await;
+        if to.write_all(&chunk).await.is_err() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_a_way_of_600_ms_nothing_is_lost_and_the_order_holds() {
+    let redis = Redis::start().await;
+    let url = slow_way(&redis, Duration::from_millis(300)).await;
+    let (a, b) = (TestNode::with_redis(&url, &[]).await, TestNode::with_redis(&url, &[]).await);
+    let pair = Pair { a, b, redis: Some(redis) };
+    pair.relays().await;
+    let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
+    for n in 0..500 {
+        say(&mut ann, &n.to_string()).await;
+    }
+    for n in 0..500 {
+        hears(&mut bob, &n.to_string()).await;
+    }
+    assert_eq!(pair.a.metric("keywire_relay_dropped_total{direction=\"out\"}").await, 0);
+}
+
 #[tokio::test]
 async fn a_node_starts_without_redis_and_joins_when_it_comes() {
     let mut redis = Redis::start().await;
@@ -236,7 +294,7 @@ async fn garbage_on_the_channel_is_dropped_and_counted() {
     let pair = Pair::over_redis().await;
     let mut bob = pair.b.connect().await;
     let socket = pair.redis.as_ref().unwrap().url().trim_start_matches("redis+unix://").to_owned();
-    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let mut stream = UnixStream::connect(socket).await.unwrap();
     stream.write_all(b"PUBLISH kw:plain garbage\r\nPUBLISH kw:plain \"\"\r\n").await.unwrap();
     pair.b.metric_reaches("keywire_relay_dropped_total{direction=\"in\"}", 2).await;
     let mut ann = pair.a.connect().await;

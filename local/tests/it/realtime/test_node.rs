@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use realtime::broker::memory::Bus;
-use realtime::{Node, Process, Settings};
+use realtime::{Auth, Node, Process, Settings};
 use shared::front::Front;
 use shared::settings::{Http, Reader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -66,6 +66,13 @@ impl TestNode {
         settings.push(("REDIS_URL", url));
         let (settings, front) = read(&settings);
         let node = Node::start(settings, Arc::clone(&front), None).unwrap();
+        Self::listen(node, &front).await
+    }
+
+    /// A node that asks for tokens.
+    pub(super) async fn with_auth(auth: Auth) -> Self {
+        let (settings, front) = read(&[("REALTIME_PLAIN", "auth")]);
+        let node = Node::start(settings, Arc::clone(&front), Some(auth)).unwrap();
         Self::listen(node, &front).await
     }
 
