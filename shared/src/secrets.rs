@@ -251,12 +251,11 @@ impl Keys {
         let signing = Signing {
             current: SigningKey::generate(now)?,
             next: SigningKey::generate(now)?,
-            refresh: BTreeMap::from([("r1".to_owned(), refresh)]),
+            refresh: BTreeMap::from([(new_id("r")?, refresh)]),
         };
-        let pepper = Pepper {
-            current: "p1".to_owned(),
-            keys: BTreeMap::from([("p1".to_owned(), Key::generate()?)]),
-        };
+        let current = new_id("p")?;
+        let keys = BTreeMap::from([(current.clone(), Key::generate()?)]);
+        let pepper = Pepper { current, keys };
         Ok(Self { signing, pepper, links: Links { key: Key::generate()? } })
     }
 
@@ -282,6 +281,15 @@ impl Keys {
     }
 }
 
+/// An id that no other set has, such as `p3kX9_w`: with counted ones, the pepper of another database
+/// would pass for this one's and refuse every password.
+fn new_id(kind: &str) -> Result<String, WrongKeys> {
+    let mut bytes = [0; 4];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| WrongKeys::new("the system's random generator failed"))?;
+    Ok(format!("{kind}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,13 +302,21 @@ mod tests {
         let again = Keys::parse(&keys.to_json().unwrap()).unwrap();
         let public = |keys: &Keys| keys.signing.current.public_key().unwrap();
         assert_eq!(public(&keys), public(&again));
-        assert_eq!(keys.pepper.keys["p1"].bytes(), again.pepper.keys["p1"].bytes());
+        let pepper = |keys: &Keys| keys.pepper.keys[&keys.pepper.current].bytes().to_vec();
+        assert_eq!(pepper(&keys), pepper(&again));
+    }
+
+    #[test]
+    fn no_two_sets_share_an_id() {
+        let [one, other] = [(); 2].map(|()| Keys::generate(NOW).unwrap());
+        assert!(!other.pepper.keys.contains_key(&one.pepper.current));
+        assert!(one.signing.refresh.keys().all(|id| !other.signing.refresh.contains_key(id)));
     }
 
     #[test]
     fn key_material_is_never_shown() {
         let keys = Keys::generate(NOW).unwrap();
-        let text = serde_json::to_string(&keys.pepper.keys["p1"]).unwrap();
+        let text = serde_json::to_string(&keys.pepper.keys[&keys.pepper.current]).unwrap();
         assert!(!format!("{keys:?}").contains(text.trim_matches('"')));
         let error = Pepper::parse(&format!(r#"{{"current":"p1","keys":{text}}}"#)).unwrap_err();
         assert!(!error.to_string().contains(text.trim_matches('"')), "{error}");
@@ -313,7 +329,7 @@ mod tests {
         same.next = same.current.clone();
         assert!(same.check().is_err(), "current and next are the same");
         let mut short = keys.pepper.clone();
-        short.keys.insert("p1".to_owned(), Key(Zeroizing::new(vec![1; 16])));
+        short.keys.insert(short.current.clone(), Key(Zeroizing::new(vec![1; 16])));
         assert!(short.check().is_err(), "128 bits");
         let mut gone = keys.pepper;
         gone.current = "p2".to_owned();

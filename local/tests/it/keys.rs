@@ -40,12 +40,12 @@ async fn another_sets_signing_keys_are_refused() {
 async fn a_set_that_lacks_a_pepper_in_use_is_refused() {
     let app = TestApp::start().await;
     let mut pepper = app.keys.pepper.clone();
-    let key = pepper.keys.remove("p1").unwrap();
+    let key = pepper.keys.remove(&pepper.current).unwrap();
     pepper.keys.insert("p2".to_owned(), key);
     pepper.current = "p2".to_owned();
     check_pepper(&database(&app), &pepper).await.unwrap();
     app.user("ann").await;
     app.user("bob").await;
     let why = check_pepper(&database(&app), &pepper).await.unwrap_err().to_string();
-    assert!(why.contains("need pepper p1"), "{why}");
+    assert!(why.contains(&format!("need pepper {}", app.keys.pepper.current)), "{why}");
 }
