@@ -51,7 +51,7 @@ pub(crate) struct Keywire {
     /// The owner's address of its database.
     pub(crate) database_url: String,
     /// Its data. Last, so that it is removed after the process has ended.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// The program named, or the one built beside this program.
@@ -98,7 +98,12 @@ impl Keywire {
             "postgres://keywire@localhost:5432/keywire?host={}&sslmode=disable",
             socket.display()
         );
-        Ok(Self { child, _stdout: stdout, port, database_url, _dir: dir })
+        Ok(Self { child, _stdout: stdout, port, database_url, dir })
+    }
+
+    /// The file of its keys.
+    pub(crate) fn keys_file(&self) -> PathBuf {
+        self.dir.path().join("keys.json")
     }
 
     /// Its process id.

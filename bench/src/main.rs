@@ -5,6 +5,7 @@
 mod accounts;
 mod bare;
 mod client;
+mod cold_start;
 mod fanout;
 mod keywire;
 mod login_equal;
@@ -40,6 +41,8 @@ enum Run {
     LoginEqual(login_equal::Options),
     /// What a login costs beside its hash: one at a time, and at saturation.
     LoginSplit(login_split::Options),
+    /// What a Lambda function takes from its start to its first answer.
+    ColdStart(cold_start::Options),
     /// One sender, many receivers: loss, order, latency and CPU of each delivery.
     Fanout(fanout::Options),
 }
@@ -80,6 +83,7 @@ async fn run(run: &Run, program: &Path) -> anyhow::Result<Outcome> {
     match run {
         Run::LoginEqual(options) => login_equal::run(program, options).await,
         Run::LoginSplit(options) => login_split::run(program, options).await,
+        Run::ColdStart(options) => cold_start::run(program, options).await,
         Run::Fanout(options) => fanout::run(program, options).await,
     }
 }
