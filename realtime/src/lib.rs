@@ -132,7 +132,7 @@ impl Node {
             (Plain::Auth, Some(auth)) => Mode::Auth(auth),
             (Plain::Auth, None) => anyhow::bail!("REALTIME_PLAIN=auth needs a database"),
         };
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(Pool::new(settings.queues.patience));
         let hub = Hub::new(settings.queues.clone(), Arc::clone(&pool), Arc::clone(&metrics));
         tokio::spawn(inbound.deliver_to(Arc::clone(&hub), Arc::clone(&pool)));
         Ok(Self(Arc::new(Inner {

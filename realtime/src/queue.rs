@@ -2,7 +2,7 @@
 //!
 //! The same queue stands before each socket and on both sides of the relay, so that back-pressure
 //! has one rule: a reader over half its cap that still takes bytes pauses the publishers; one that
-//! takes none for [`STALL`] pauses nobody and loses its place when the cap is reached.
+//! takes none for `STALL_TIMEOUT` pauses nobody and loses its place when the cap is reached.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,6 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-/// How long a reader may take nothing before publishers stop waiting for it.
-pub const STALL: Duration = Duration::from_millis(200);
-/// The longest one reader may keep publishers waiting without getting below half its cap: a client
-/// that reads a byte now and then would otherwise hold the room to its own pace.
-pub const PAUSE_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes an entry costs beside its payload, so that a million empty messages are not free.
 pub const ENTRY_BYTES: usize = 64;
 
@@ -31,9 +26,26 @@ pub trait Cost {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
+/// How long publishers wait for slow readers.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a reader may take nothing before publishers stop waiting for it.
+    pub stall: Duration,
+    /// The longest one reader may keep publishers waiting without getting below half its cap: a
+    /// client that reads a byte now and then would otherwise hold the room to its own pace.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { stall: Duration::from_millis(200), pause: Duration::from_secs(2) }
+    }
+}
+
 /// What all queues of a node share.
 #[derive(Debug, Default)]
 pub struct Pool {
+    patience: Patience,
     /// Bytes in all queues that were made with it.
     total: AtomicUsize,
     /// Rung whenever a queue falls below half its cap.
@@ -41,6 +53,11 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// A pool whose queues' publishers wait so long.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
     /// Bytes waiting in all queues.
     pub fn bytes(&self) -> usize {
         self.total.load(Ordering::Relaxed)
@@ -124,12 +141,12 @@ impl<T: Cost> Backlog<T> {
     }
 
     /// Until when publishers wait for this reader, at most.
-    pub fn pauses_until(&self, now: Instant) -> Option<Instant> {
+    pub fn pauses_until(&self, patience: Patience, now: Instant) -> Option<Instant> {
         let since = self.pressing?;
         let until = match self.blocked {
             // It has not refused anything: this process is behind, not the reader.
-            None => now + STALL,
-            Some(blocked) => (blocked + STALL).min(since + PAUSE_LIMIT),
+            None => now + patience.stall,
+            Some(blocked) => (blocked + patience.stall).min(since + patience.pause),
         };
         (until > now).then_some(until)
     }
@@ -220,7 +237,7 @@ impl<T: Cost> Queue<T> {
 
     /// Until when publishers wait for this reader, at most.
     pub fn pauses_until(&self, now: Instant) -> Option<Instant> {
-        self.lock().pauses_until(now)
+        self.lock().pauses_until(self.pool.patience, now)
     }
 
     fn freed(&self, (bytes, pressing): (usize, bool), backlog: &Backlog<T>) {

@@ -79,7 +79,7 @@ impl Settings {
     }
 
     fn check(&self, reader: &mut Reader) {
-        let Queues { message, connection, total } = self.queues;
+        let Queues { message, connection, total, .. } = self.queues;
         if message.0.saturating_mul(4) > connection.0 {
             reader.refuse("MESSAGE_BYTES must be at most a quarter of QUEUE_BYTES, or one message could cut a healthy reader");
         }

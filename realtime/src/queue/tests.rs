@@ -12,6 +12,9 @@ impl Cost for Item {
 }
 
 const CAP: usize = 1_000;
+const STALL: Duration = Duration::from_millis(200);
+const PAUSE_LIMIT: Duration = Duration::from_secs(2);
+const PATIENCE: Patience = Patience { stall: STALL, pause: PAUSE_LIMIT };
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A backlog just over half its cap.
@@ -42,7 +45,7 @@ fn below_half_the_cap_nobody_waits() {
     let mut backlog = Backlog::new(CAP);
     backlog.push(Item(CAP / 4), now).unwrap();
     backlog.refused(now);
-    assert_eq!(backlog.pauses_until(now), None);
+    assert_eq!(backlog.pauses_until(PATIENCE, now), None);
 }
 
 #[test]
@@ -53,10 +56,10 @@ fn a_reader_that_still_takes_bytes_pauses_the_publishers() {
         let now = start + step * STALL / 2;
         backlog.accepted();
         backlog.refused(now);
-        assert!(backlog.pauses_until(now).is_some(), "step {step}");
+        assert!(backlog.pauses_until(PATIENCE, now).is_some(), "step {step}");
     }
     backlog.pop();
-    assert_eq!(backlog.pauses_until(start + 5 * STALL), None);
+    assert_eq!(backlog.pauses_until(PATIENCE, start + 5 * STALL), None);
 }
 
 #[test]
@@ -65,8 +68,8 @@ fn a_reader_that_takes_nothing_stops_pausing_after_the_stall_time() {
     let mut backlog = pressing(start);
     backlog.refused(start);
     backlog.refused(start + 100 * MILLISECOND);
-    assert_eq!(backlog.pauses_until(start + 100 * MILLISECOND), Some(start + STALL));
-    assert_eq!(backlog.pauses_until(start + STALL), None);
+    assert_eq!(backlog.pauses_until(PATIENCE, start + 100 * MILLISECOND), Some(start + STALL));
+    assert_eq!(backlog.pauses_until(PATIENCE, start + STALL), None);
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn a_trickling_reader_pauses_for_the_limit_and_no_longer() {
         let now = start + step * MILLISECOND;
         backlog.accepted();
         backlog.refused(now);
-        if backlog.pauses_until(now).is_some() {
+        if backlog.pauses_until(PATIENCE, now).is_some() {
             paused += MILLISECOND;
         }
     }
@@ -90,7 +93,7 @@ fn a_process_that_is_behind_itself_keeps_its_readers() {
     let start = Instant::now();
     let backlog = pressing(start);
     // Nobody tried to write yet, so the reader has refused nothing, however long it takes.
-    assert!(backlog.pauses_until(start + 10 * PAUSE_LIMIT).is_some());
+    assert!(backlog.pauses_until(PATIENCE, start + 10 * PAUSE_LIMIT).is_some());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use shared::settings::{Bytes, Rate, Reader, Value};
 
 use super::Process;
+use crate::queue::Patience;
 
 /// File descriptors kept free for everything that is not a client: Postgres, Redis, logs, listeners.
 const RESERVED_FILES: usize = 256;
@@ -38,6 +39,8 @@ pub struct Queues {
     pub connection: Bytes,
     /// `QUEUE_TOTAL`: what may wait on the node.
     pub total: Bytes,
+    /// `STALL_TIMEOUT` and `PAUSE_LIMIT`: how long publishers wait for slow readers.
+    pub patience: Patience,
 }
 
 /// How many connections there may be and how fast each may send.
@@ -133,6 +136,18 @@ impl Queues {
                 "512 MiB",
                 "What may wait for all slow readers of a node; beyond it the longest queues are closed.",
             ),
+            patience: Patience {
+                stall: reader.get(
+                    "STALL_TIMEOUT",
+                    "200ms",
+                    "How long senders wait for a reader whose queue is half full and who takes nothing; then only that reader suffers. Raise it for readers far away.",
+                ),
+                pause: reader.get(
+                    "PAUSE_LIMIT",
+                    "2s",
+                    "The longest one slow reader may make senders wait at a time, even while it reads a little.",
+                ),
+            },
         }
     }
 }
