@@ -15,3 +15,4 @@ mod outage;
 mod realtime;
 mod register;
 mod run;
+mod statements;
