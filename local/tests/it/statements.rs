@@ -4,13 +4,24 @@ use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// Remembers the statements that sqlx logs on this thread, on which the whole test runs.
 #[derive(Clone, Default)]
 pub(crate) struct Statements(Arc<Mutex<Vec<String>>>);
 
 impl Statements {
+    /// Counts on this thread until the second of the pair is dropped.
+    pub(crate) fn count() -> (Self, impl Sized) {
+        let statements = Self::default();
+        // While there is one subscriber, tracing asks the thread that first meets a statement, which
+        // under `cargo test` may be another test's and without one, and never asks again. With two it
+        // asks both.
+        let second = Dispatch::new(statements.clone());
+        let counting = tracing::subscriber::set_default(statements.clone());
+        (statements, (second, counting))
+    }
+
     /// What was run since the last asking.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())

@@ -15,11 +15,7 @@ struct Seen {
 
 #[tokio::test]
 async fn unknown_wrong_passwordless_and_disabled_are_alike() {
-    let statements = Statements::default();
-    // While there is one subscriber, tracing asks the thread that first meets a statement, which under
-    // `cargo test` may be another test's and without one, and never asks again. With two it asks both.
-    let _second = tracing::Dispatch::new(statements.clone());
-    let _logging = tracing::subscriber::set_default(statements.clone());
+    let (statements, _counting) = Statements::count();
     let app = TestApp::with(&[("BCRYPT_COST", "6"), ("LOCK_AFTER", "off")]).await;
     let old = app.another(&[("BCRYPT_COST", "4")]).await;
     for name in ["wrong", "without", "disabled"] {
@@ -84,11 +80,7 @@ async fn a_lock_a_stop_and_an_empty_bucket_are_answered_alike() {
 
 #[tokio::test]
 async fn a_refusal_that_is_remembered_costs_no_statement() {
-    let statements = Statements::default();
-    // While there is one subscriber, tracing asks the thread that first meets a statement, which under
-    // `cargo test` may be another test's and without one, and never asks again. With two it asks both.
-    let _second = tracing::Dispatch::new(statements.clone());
-    let _logging = tracing::subscriber::set_default(statements.clone());
+    let (statements, _counting) = Statements::count();
     let app = TestApp::with(&[("LOCK_AFTER", "1"), ("LOCK_MAX", "900s")]).await;
     let limited = app.another(&[("LIMIT_LOGIN_ADDRESS", "1/h burst 1")]).await;
     app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
