@@ -6,7 +6,6 @@
 
 mod gateway;
 pub mod keys;
-pub mod settings;
 
 use std::process::ExitCode;
 
@@ -20,8 +19,8 @@ use shared::settings::{Log, LogFormat, Reader};
 use shared::telemetry;
 
 use crate::App;
+use crate::settings::lambda::{DATABASE_ARN, Settings};
 use keys::{Gate, Keys, Store};
-use settings::{DATABASE_ARN, Settings};
 
 /// Runs an endpoint that needs the secrets `K`, and is the `main` of its binary.
 ///

@@ -13,8 +13,8 @@ use shared::secrets::aws::SecretsManager;
 use shared::secrets::{self, Pepper, Secret, Signing, WrongKeys};
 use tokio::sync::OnceCell;
 
-use super::settings::{KEYS_FILE, PEPPER_ARN, SIGNING_ARN, Settings};
 use crate::keys::{CheckError, check_pepper, check_signing};
+use crate::settings::lambda::{KEYS_FILE, PEPPER_ARN, SIGNING_ARN, Settings};
 
 /// Where secrets come from: Secrets Manager, or a file on a machine of one's own.
 #[derive(Debug)]
