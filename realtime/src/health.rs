@@ -44,6 +44,8 @@ async fn live() -> Response {
 ///
 /// Without Redis it stays 200 and says `degraded`: every node loses it at the same time, and a load
 /// balancer that took them all out would end what still works.
+///
+/// Problems: `unavailable`.
 async fn ready(State(node): State<Node>) -> Result<Response> {
     if node.phase().now() != Phase::Serving {
         return Err(Problem::unavailable().detail("The node is going away."));
