@@ -1,7 +1,5 @@
 //! Usernames and passwords as people send them, parsed at the edge.
 
-use std::fmt;
-
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -82,16 +80,9 @@ impl Username {
     }
 }
 
-/// What somebody signs in with: a username or, with `@`, a verified e-mail address. Debug does not show
-/// it: it may be a password typed into the wrong field.
-#[derive(Clone)]
+/// What somebody signs in with: a username or, with `@`, a verified e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identifier(String);
-
-impl fmt::Debug for Identifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identifier(…)")
-    }
-}
 
 impl Identifier {
     /// Takes any text of 1 to 254 bytes: imported names do not follow today's rules.
