@@ -12,8 +12,8 @@ pub(crate) fn cores() -> usize {
     available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// `{"processor", "cores", "kernel", "load"}`; the load is the average of the last minute, this run
-/// included. What the system does not tell is null.
+/// `{"processor", "cores", "kernel", "load"}`; the load is the average of the last minute. What the
+/// system does not tell is null.
 pub(crate) fn describe() -> Value {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

@@ -67,6 +67,8 @@ async fn main() -> ExitCode {
 async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
     let program = keywire::program(arguments.keywire)?;
     raise_file_limit()?;
+    // Before the run puts a load of its own on it.
+    let machine = machine::describe();
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Dropping the run ends what it started.
@@ -75,7 +77,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
         _ = interrupt.recv() => anyhow::bail!("interrupted"),
         _ = terminate.recv() => anyhow::bail!("terminated"),
     };
-    report::print(&outcome)?;
+    report::print(&outcome, &machine)?;
     Ok(outcome.met)
 }
 

@@ -4,8 +4,6 @@ use std::io::{self, Write as _};
 
 use serde_json::{Value, json};
 
-use crate::machine;
-
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -27,9 +25,9 @@ pub(crate) fn progress(text: &str) {
 ///
 /// # Errors
 /// If standard output is closed.
-pub(crate) fn print(outcome: &Outcome) -> io::Result<()> {
+pub(crate) fn print(outcome: &Outcome, machine: &Value) -> io::Result<()> {
     let Outcome { run, met, figures } = outcome;
-    let line = json!({"run": run, "met": met, "machine": machine::describe(), "figures": figures});
+    let line = json!({"run": run, "met": met, "machine": machine, "figures": figures});
     writeln!(io::stdout().lock(), "{line}")
 }
 
