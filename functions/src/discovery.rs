@@ -1,36 +1,81 @@
 //! `GET /.well-known/jwks.json` and `GET /health`: what others need to know of this service.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde_json::json;
-use shared::db::signing_keys;
+use shared::db::signing_keys::{self, PublicKey};
 use shared::problem::Result;
+use tokio::sync::Mutex;
 
 use crate::App;
+
+/// How long the keys are kept; a new one is published long before it signs.
+const KEPT: Duration = Duration::from_mins(1);
 
 /// The routes of this endpoint.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/.well-known/jwks.json", get(jwks))
         .route("/health", get(health))
-        .with_state(app)
+        .with_state(Discovery { app, kept: Arc::default() })
 }
+
+#[derive(Debug, Clone)]
+struct Discovery {
+    app: App,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// When the keys were last read, and what they were.
+type Kept = (Instant, Arc<Vec<PublicKey>>);
 
 /// `GET /.well-known/jwks.json` → 200 `{keys}` (RFC 7517 §5): every key whose tokens may still be
 /// valid, the next one included, so that it is known before it signs.
 ///
 /// Problems: `unavailable`.
-async fn jwks(State(app): State<App>) -> Result<impl IntoResponse> {
-    let now = app.clock.now();
-    let keys = app.db.run(signing_keys::list(app.db.pool())).await?;
-    let held = keys.into_iter().filter(|key| key.retire_at.is_none_or(|at| now < at));
-    let keys: Vec<_> = held.map(|key| key.public_jwk).collect();
+async fn jwks(State(discovery): State<Discovery>) -> Result<impl IntoResponse> {
+    let published = discovery.published().await?;
+    let now = discovery.app.clock.now();
+    let held = published.iter().filter(|key| key.retire_at.is_none_or(|at| now < at));
+    let keys: Vec<_> = held.map(|key| &key.public_jwk).collect();
     let five_minutes: AppendHeaders<[(HeaderName, &str); 1]> =
         AppendHeaders([(CACHE_CONTROL, "public, max-age=300")]);
     Ok((five_minutes, Json(json!({ "keys": keys }))))
+}
+
+impl Discovery {
+    /// The keys as read at most [`KEPT`] ago, or longer while the database is away: a loop of requests
+    /// costs it nothing, and others go on verifying.
+    async fn published(&self) -> Result<Arc<Vec<PublicKey>>> {
+        // Held while they are read, so that one statement serves all who wait.
+        let mut kept = self.kept.lock().await;
+        if let Some((read_at, keys)) = &*kept
+            && read_at.elapsed() < KEPT
+        {
+            return Ok(Arc::clone(keys));
+        }
+        match self.app.db.run(signing_keys::list(self.app.db.pool())).await {
+            Ok(keys) => {
+                let keys = Arc::new(keys);
+                *kept = Some((Instant::now(), Arc::clone(&keys)));
+                Ok(keys)
+            }
+            Err(error) => match &mut *kept {
+                Some((read_at, keys)) => {
+                    tracing::warn!(%error, "the published keys could not be read again");
+                    *read_at = Instant::now();
+                    Ok(Arc::clone(keys))
+                }
+                None => Err(error.into()),
+            },
+        }
+    }
 }
 
 /// `GET /health` → 200 `{"status": "ok"}`: this process answers. It asks no store.

@@ -12,13 +12,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use shared::access_token::Subject;
 use shared::credentials::{Identifier, Password};
-use shared::db::audit::{self, Event};
-use shared::db::sign_in::{self, Account, Admission, Admitted, Attempt, NewSession};
+use shared::db::failures::{self, Place};
+use shared::db::sign_in::{self, Account, Admission, CurrentPassword, Outcome, Success};
 use shared::extract::{Caller, Fields};
 use shared::password::{Passwords, Stored, Verdict};
 use shared::problem::{Code, Problem, Result};
+use shared::rate_limit::{self, Refusal};
+use shared::refresh_token;
 use shared::secrets::Key;
-use shared::{rate_limit, refresh_token};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -68,46 +69,66 @@ async fn login(State(login): State<Login>, caller: Caller, mut fields: Fields) -
     let password = fields.text("password", Password::parse);
     let (identifier, password) = fields.finish(identifier.zip(password))?;
     let typed = Typed { identifier, password };
-    let admitted = login.admit(&typed, &caller).await?;
-    let stored = admitted.account.as_ref().and_then(|account| account.password.as_ref());
+    let attempt = login.attempt(&typed, &caller);
+    let account = login.admit(&attempt, &caller).await?;
+    let current = account.as_ref().and_then(|account| account.password.as_ref());
+    let stored = current.map(|current| &current.stored);
     let verdict = login.passwords.verify(&typed.password, stored).await?;
-    match (verdict, &admitted.account, stored) {
-        (Verdict::Right(upgrade), Some(account), Some(stored)) if account.active => {
-            login.succeed((account, stored), upgrade, &caller).await
+    match (verdict, &account, current) {
+        (Verdict::Right(upgrade), Some(account), Some(current)) if account.active => {
+            login.succeed(&attempt, (account, current), upgrade, &caller).await
         }
         (Verdict::Right(_), Some(account), _) => Err(login.refuse_disabled(account, &caller).await),
-        _ => Err(login.fail(&admitted, &caller).await),
+        _ => Err(login.fail(&attempt, account.as_ref(), &caller).await),
+    }
+}
+
+/// An attempt, as failures and limits count it.
+struct Attempt<'a> {
+    identifier: &'a Identifier,
+    subject: Vec<u8>,
+    network: Vec<u8>,
+}
+
+impl Attempt<'_> {
+    fn place(&self) -> Place<'_> {
+        Place { subject: &self.subject, network: &self.network }
+    }
+
+    /// What a refusal by lock or stop is remembered under.
+    fn lock(&self) -> Vec<u8> {
+        [b"lock\0".as_slice(), &self.subject, &self.network].concat()
     }
 }
 
 impl Login {
+    fn attempt<'a>(&self, typed: &'a Typed, caller: &Caller) -> Attempt<'a> {
+        let identifier = &typed.identifier;
+        let subject = self.passwords.identifier_mac(identifier.key());
+        Attempt { identifier, subject, network: caller.address.network() }
+    }
+
     /// Every refusal that comes before the hash, and the account's row.
-    async fn admit(&self, typed: &Typed, caller: &Caller) -> Result<Admitted> {
-        let now = self.app.clock.now();
+    async fn admit(&self, attempt: &Attempt<'_>, caller: &Caller) -> Result<Option<Account>> {
+        let (db, now) = (&self.app.db, self.app.clock.now());
         let limits = &self.app.settings.sign_in;
-        let network = caller.address.network();
-        let mac = self.passwords.identifier_mac(typed.identifier.key());
-        let bucket = [b"login\0".as_slice(), &network].concat();
-        let lock = [b"lock\0".as_slice(), &mac, &network].concat();
+        let bucket = [b"login\0".as_slice(), &attempt.network].concat();
+        let lock = attempt.lock();
         let known = [&bucket, &lock].into_iter().find_map(|key| self.app.refusals.find(key, now));
         if let Some(until) = known {
             return Err(self.refuse(until, now));
         }
-        let attempt = Attempt {
-            identifier: &typed.identifier,
-            identifier_mac: &mac,
-            bucket: &bucket,
-            network: &network,
-        };
-        let db = &self.app.db;
-        let admission = db.run(sign_in::admit(db.pool(), attempt, limits, now)).await?;
-        let (key, until, remembered) = match admission {
-            Admission::Admitted(admitted) => return Ok(admitted),
+        let (identifier, at) = (attempt.identifier, attempt.place());
+        let admission =
+            db.run(sign_in::admit(db.pool(), identifier, at, &bucket, limits, now)).await?;
+        let (key, until, ask_again) = match admission {
+            Admission::Admitted(account) => return Ok(account),
             Admission::BucketEmpty(until) => (bucket, until, until),
             Admission::Locked(until) => (lock, until, until.min(now + LOCK_REMEMBERED)),
             Admission::Stopped => (lock, now + STOP_RETRY, now + LOCK_REMEMBERED),
         };
-        self.app.refusals.remember(key, remembered, now);
+        tracing::info!(request.id = %caller.request_id, "sign-in refused by a limit");
+        self.app.refusals.remember(key, Refusal { until, ask_again }, now);
         Err(self.refuse(until, now))
     }
 
@@ -116,20 +137,25 @@ impl Login {
         rate_limit::refused("login", self.app.settings.sign_in.address, until, now)
     }
 
-    async fn fail(&self, admitted: &Admitted, caller: &Caller) -> Problem {
+    async fn fail(
+        &self,
+        attempt: &Attempt<'_>,
+        account: Option<&Account>,
+        caller: &Caller,
+    ) -> Problem {
         let (db, now) = (&self.app.db, self.app.clock.now());
-        let (network, limits) = (caller.address.network(), &self.app.settings.sign_in);
-        let record = sign_in::record_failure(db.pool(), admitted, &network, limits, caller, now);
-        match db.run(record).await {
-            Ok(()) => Problem::new(Code::InvalidCredentials),
+        let (at, limits) = (attempt.place(), &self.app.settings.sign_in);
+        let user = account.map(|account| account.id);
+        match db.run(failures::record(db.pool(), at, user, limits, caller, now)).await {
+            Ok(None) => Problem::new(Code::InvalidCredentials),
+            Ok(Some(until)) => self.refuse(until, now),
             Err(error) => error.into(),
         }
     }
 
     async fn refuse_disabled(&self, account: &Account, caller: &Caller) -> Problem {
         let (db, now) = (&self.app.db, self.app.clock.now());
-        let write = audit::write(db.pool(), Event::LoginDisabled, Some(account.id), caller, now);
-        match db.run(write).await {
+        match db.run(sign_in::record_disabled(db.pool(), account.id, caller, now)).await {
             Ok(()) => Problem::new(Code::AccountDisabled),
             Err(error) => error.into(),
         }
@@ -137,26 +163,34 @@ impl Login {
 
     async fn succeed(
         &self,
-        verified: (&Account, &Stored),
+        attempt: &Attempt<'_>,
+        (account, verified): (&Account, &CurrentPassword),
         upgrade: Option<Stored>,
         caller: &Caller,
     ) -> Result<Response> {
-        let (account, _) = verified;
         let (db, now) = (&self.app.db, self.app.clock.now());
-        let (id, salt) =
-            (Uuid::now_v7(), Key::generate().map_err(|error| Problem::internal(&error))?);
-        let salt = salt.bytes();
-        let absolute_until = now + self.app.settings.session_absolute;
-        let idle_until = absolute_until.min(now + self.app.settings.session_idle);
-        let session = NewSession { id, salt, idle_until, absolute_until };
-        let network = caller.address.network();
-        let work = (session, upgrade.as_ref());
-        let succeed = sign_in::succeed(db.pool(), verified, work, &network, caller, now);
-        if !db.run(succeed).await? {
-            // The password or the status changed while the hash was computed.
-            return Err(Problem::new(Code::InvalidCredentials));
+        let (settings, session) = (&self.app.settings, Uuid::now_v7());
+        let salt = Key::generate().map_err(|error| Problem::internal(&error))?;
+        let absolute_until = now + settings.session_absolute;
+        let mac = |identifier: &String| self.passwords.identifier_mac(identifier);
+        let subjects: Vec<_> = account.identifiers.iter().map(mac).collect();
+        let success = Success {
+            account,
+            verified,
+            upgrade: upgrade.as_ref(),
+            session,
+            salt: salt.bytes(),
+            idle_until: absolute_until.min(now + settings.session_idle),
+            absolute_until,
+            at: attempt.place(),
+            subjects: &subjects,
+        };
+        match db.run(sign_in::succeed(db.pool(), success, &settings.sign_in, caller, now)).await? {
+            Outcome::SignedIn => self.answer(account, session, salt.bytes(), now),
+            Outcome::Locked(until) => Err(self.refuse(until, now)),
+            // What was typed is no longer the password of an active account.
+            Outcome::Changed => Err(self.fail(attempt, Some(account), caller).await),
         }
-        self.answer(account, id, salt, now)
     }
 
     fn answer(

@@ -7,10 +7,10 @@ use http::StatusCode;
 use serde::Serialize;
 use shared::credentials::{Password, Username};
 use shared::db::{self, buckets, users};
-use shared::extract::{Caller, Fields};
+use shared::extract::{Caller, Fields, Invalid};
 use shared::password::Passwords;
-use shared::problem::{Code, FieldError, Problem, Result};
-use shared::rate_limit;
+use shared::problem::{Code, Problem, Result};
+use shared::rate_limit::{self, Refusal};
 use shared::role::Role;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -57,6 +57,9 @@ async fn register(
     let wish = parse(&app, fields)?;
     let now = app.clock.now();
     throttle(&app, &caller, now).await?;
+    let names = vec![wish.username.as_str().to_owned()];
+    let strong = passwords.check_strength(app.settings.rules, &wish.password, names).await?;
+    strong.map_err(|invalid| Problem::validation(vec![invalid.at("/password")]))?;
     let password = passwords.hash(&wish.password).await?;
     let id = Uuid::now_v7();
     let new = users::NewUser { id, username: &wish.username, password: &password };
@@ -73,12 +76,7 @@ async fn register(
 fn parse(app: &App, mut fields: Fields) -> Result<Wish> {
     let rules = app.settings.rules;
     let username = fields.text("username", Username::parse);
-    let password = fields.text("password", |text| {
-        let password = rules.check_length(Password::parse(text)?)?;
-        // Names are compared even while the username itself is wrong, so that both are told at once.
-        let names: Vec<&str> = username.iter().map(Username::as_str).collect();
-        rules.check_strength(&password, &names).map(|()| password)
-    });
+    let password = fields.text("password", |text| rules.check_length(Password::parse(text)?));
     let (username, password) = fields.finish(username.zip(password))?;
     Ok(Wish { username, password })
 }
@@ -91,16 +89,12 @@ async fn throttle(app: &App, caller: &Caller, now: OffsetDateTime) -> Result<()>
     }
     let taken = app.db.run(buckets::take(app.db.pool(), &key, rate, now)).await?;
     taken.map_err(|until| {
-        app.refusals.remember(key, until, now);
+        app.refusals.remember(key, Refusal { until, ask_again: until }, now);
         rate_limit::refused("register", Some(rate), until, now)
     })
 }
 
 fn taken() -> Problem {
-    let error = FieldError {
-        pointer: "/username".to_owned(),
-        code: "taken",
-        message: "This username is taken; choose another.".to_owned(),
-    };
+    let error = Invalid::new("taken", "This username is taken; choose another.").at("/username");
     Problem { errors: vec![error], ..Problem::new(Code::UsernameTaken) }
 }

@@ -5,7 +5,7 @@ pub mod lambda;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use shared::db::sign_in::Limits;
+use shared::db::failures::Limits;
 use shared::password::{Hashing, Rules};
 use shared::settings::{Http, Rate, Reader, Tokens, Value};
 
@@ -79,18 +79,29 @@ impl Settings {
                 "Registrations from one network (IPv4 /32, IPv6 /64); `off` for none.",
             ),
             sign_in: sign_in(reader),
-            session_idle: reader.get(
+            session_idle: reader.get_in(
                 "SESSION_IDLE",
                 "7d",
+                ("1min", "3650d"),
                 "A session ends this long after its last refresh.",
             ),
-            session_absolute: reader.get(
+            session_absolute: reader.get_in(
                 "SESSION_ABSOLUTE",
                 "30d",
+                ("1min", "3650d"),
                 "A session ends this long after sign-in, however often it is refreshed.",
             ),
         };
+        if [settings.sign_in.lock_after, settings.sign_in.lock_stop].contains(&Some(0)) {
+            reader.refuse("LOCK_AFTER, LOCK_STOP: at least 1, or `off`");
+        }
+        if settings.sign_in.lock_max > settings.sign_in.forget {
+            reader.refuse("LOCK_MAX: at most LOCK_FORGET, or the count is forgotten during a lock");
+        }
         if platform == Platform::Lambda {
+            if settings.hashing.cost < 10 {
+                reader.refuse("BCRYPT_COST: at least 10 on Lambda");
+            }
             for name in settings.limits_off() {
                 reader.refuse(format!("{name}=off is for a machine of one's own, not for Lambda"));
             }
@@ -115,33 +126,22 @@ impl Settings {
 fn hashing(reader: &mut Reader) -> Hashing {
     let cores = available_parallelism().map_or(1, std::num::NonZero::get);
     let hashing = Hashing {
-        cost: reader.get(
-            "BCRYPT_COST",
-            "12",
-            "Cost of new hashes, 4 to 15; each step doubles the work of a sign-in. Below 10 is for tests only.",
+        cost: reader.get_in("BCRYPT_COST", "12", ("4", "15"),
+            "Cost of new hashes, 4 to 15; each step doubles the work of a sign-in; below 10 is for tests only. After lowering it, an account whose hash is costlier can be told by its time until it signs in.",
         ),
-        threads: reader.get(
-            "BCRYPT_THREADS",
-            "0",
+        threads: reader.get_in("BCRYPT_THREADS", "0", ("0", "1024"),
             "Hashes computed at once; 0 is one a core.",
         ),
-        wait: reader.get(
-            "BCRYPT_WAIT",
-            "10s",
+        wait: reader.get_in("BCRYPT_WAIT", "5s", ("100ms", "60s"),
             "Longest wait for a free hashing thread; then 503.",
         ),
     };
-    if !(4..=15).contains(&hashing.cost) {
-        reader.refuse("BCRYPT_COST: 4 to 15; above, one sign-in takes seconds");
-    }
     Hashing { threads: if hashing.threads == 0 { cores } else { hashing.threads }, ..hashing }
 }
 
 fn rules(reader: &mut Reader) -> Rules {
-    let rules = Rules {
-        min: reader.get(
-            "PASSWORD_MIN",
-            "8",
+    Rules {
+        min: reader.get_in("PASSWORD_MIN", "8", ("1", "128"),
             "Shortest new password, in code points; NIST SP 800-63B-4 asks for 15 where nothing but the password protects.",
         ),
         policy: reader.get(
@@ -149,11 +149,7 @@ fn rules(reader: &mut Reader) -> Rules {
             "basic",
             "`strict`: refuse common passwords and those like the username. The AWS template sets it.",
         ),
-    };
-    if !(1..=128).contains(&rules.min) {
-        reader.refuse("PASSWORD_MIN: 1 to 128");
     }
-    rules
 }
 
 fn sign_in(reader: &mut Reader) -> Limits {
@@ -168,11 +164,23 @@ fn sign_in(reader: &mut Reader) -> Limits {
             "5",
             "Failures of one identifier from one network before it is locked there: 1 s, then twice as long with each further failure; `off` for none.",
         ),
-        lock_max: reader.get("LOCK_MAX", "900s", "Longest such lock."),
+        lock_max: reader.get_in("LOCK_MAX", "900s", ("1s", "24h"), "Longest such lock."),
         lock_stop: reader.get(
             "LOCK_STOP",
             "100",
-            "Consecutive failures of one identifier from all networks before it is stopped for those that have not signed it in within 30 days; ends after 24 h; `off` for none.",
+            "Consecutive failures of one identifier from all networks before it is stopped for those that do not count as known; `off` for none.",
+        ),
+        forget: reader.get_in(
+            "LOCK_FORGET",
+            "24h",
+            ("1min", "30d"),
+            "Failures this long after the last one no longer count; a stop ends then, too.",
+        ),
+        known: reader.get_in(
+            "KNOWN_NETWORK",
+            "30d",
+            ("1min", "3650d"),
+            "How long a network that signed an identifier in stays known to it, and is exempt from its stop.",
         ),
     }
 }

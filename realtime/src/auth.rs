@@ -44,7 +44,7 @@ impl Auth {
         let token = token.ok_or_else(invalid)?;
         let claims = match self.verifier.verify(token, self.clock.now()).await {
             Ok(claims) => claims,
-            Err(TokenError::Store(error)) => return Err(error.into()),
+            Err(TokenError::Unavailable) => return Err(Problem::unavailable()),
             Err(error) => {
                 tracing::debug!(%error, "a token was refused");
                 return Err(invalid());

@@ -1,5 +1,7 @@
 //! Usernames and passwords as people send them, parsed at the edge.
 
+use std::fmt;
+
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -80,9 +82,16 @@ impl Username {
     }
 }
 
-/// What somebody signs in with: a username or, with `@`, a verified e-mail address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What somebody signs in with: a username or, with `@`, a verified e-mail address. Debug does not show
+/// it: it may be a password typed into the wrong field.
+#[derive(Clone)]
 pub struct Identifier(String);
+
+impl fmt::Debug for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identifier(…)")
+    }
+}
 
 impl Identifier {
     /// Takes any text of 1 to 254 bytes: imported names do not follow today's rules.

@@ -1,7 +1,7 @@
 //! Postgres: the pool, its errors, the migrations; all SQL is in the modules below.
 
-pub mod audit;
 pub mod buckets;
+pub mod failures;
 pub mod passwords;
 pub mod roles;
 pub mod sessions;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::problem::{Code, Problem};
 use crate::settings;
@@ -27,6 +27,9 @@ pub const SERVING_ROLE: &str = "keywire_app";
 
 /// A connection idle for longer is tried before it is handed out: Postgres may have restarted.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// Longest wait for the answer of a connection that is tried; then another one is made. Short, so that
+/// most of `DATABASE_TIMEOUT` is left for that.
+const TRIAL: Duration = Duration::from_millis(500);
 
 /// What can go wrong with a statement.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +110,9 @@ impl Database {
         let mut options: PgConnectOptions = settings.url.expose_secret().parse()?;
         options = options.application_name("keywire");
         if let Some(role) = role {
-            options = options.options([("role", role)]);
+            // The server gives a statement up, too: one that nobody waits for holds its locks.
+            let timeout = settings.timeout.as_millis().to_string();
+            options = options.options([("role", role), ("statement_timeout", &timeout)]);
         }
         let pool = PgPoolOptions::new()
             .max_connections(settings.pool)
@@ -116,10 +121,15 @@ impl Database {
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > TRUSTED_IDLE {
-                        connection.ping().await?;
+                        try_out(connection).await?;
                     }
                     Ok(true)
                 })
+            })
+            // Before sqlx's own trial on release, which would wait for a silent server for ever and
+            // keep the connection's place in the pool.
+            .after_release(|connection, _| {
+                Box::pin(async move { try_out(connection).await.map(|()| true) })
             })
             .connect_lazy_with(options);
         Ok(Self { pool, timeout: settings.timeout })
@@ -148,4 +158,10 @@ impl Database {
         let pool = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
         Self { pool, timeout: Duration::from_secs(1) }
     }
+}
+
+/// Whether the connection still answers, soon.
+async fn try_out(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let answered = tokio::time::timeout(TRIAL, connection.ping()).await;
+    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

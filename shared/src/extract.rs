@@ -17,6 +17,8 @@ use crate::problem::{Code, FieldError, Problem, Result};
 /// How much of a body over the limit is still read: a client that is busy sending would otherwise
 /// meet a reset before it reads the 413.
 const DRAIN_BYTES: usize = 256 * 1024;
+/// Most unknown fields told, so that a small body makes no large answer.
+const UNKNOWN_TOLD: usize = 20;
 /// Longest User-Agent kept, in characters.
 const USER_AGENT_CHARS: usize = 256;
 
@@ -62,6 +64,11 @@ impl Invalid {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
+
+    /// As the field that this JSON pointer names.
+    pub fn at(self, pointer: impl Into<String>) -> FieldError {
+        FieldError { pointer: pointer.into(), code: self.code, message: self.message }
+    }
 }
 
 /// The fields of a JSON object, taken one by one; what is wrong is reported together.
@@ -79,6 +86,13 @@ impl<S: Sync> FromRequest<S> for Fields {
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         if !is_json(request.headers()) {
             return Err(Problem::new(Code::UnsupportedMediaType));
+        }
+        if request.headers().contains_key(header::CONTENT_ENCODING) {
+            // RFC 9110 §12.5.3: says which encodings would be taken.
+            let identity = HeaderValue::from_static("identity");
+            return Err(Problem::new(Code::UnsupportedMediaType)
+                .detail("Send the body without Content-Encoding.")
+                .header(header::ACCEPT_ENCODING, identity));
         }
         let front = Arc::clone(
             request.extensions().get::<Arc<Front>>().expect("every router stands behind the front"),
@@ -133,14 +147,11 @@ impl Fields {
             Problem::new(Code::MalformedJson)
                 .detail(format!("Parsing stopped at line {line}, column {column}."))
         })?;
-        match value {
-            Value::Object(map) => Ok(Self { map, errors: Vec::new() }),
-            _ => Err(Problem::validation(vec![FieldError {
-                pointer: String::new(),
-                code: "wrong_type",
-                message: "Send a JSON object.".to_owned(),
-            }])),
-        }
+        let Value::Object(map) = value else {
+            let wrong = Invalid::new("wrong_type", "Send a JSON object.");
+            return Err(Problem::validation(vec![wrong.at("")]));
+        };
+        Ok(Self { map, errors: Vec::new() })
     }
 
     /// Takes a text field and parses it; what is wrong with it is remembered.
@@ -162,7 +173,7 @@ impl Fields {
     /// # Errors
     /// 422 `validation_failed` with one entry for each wrong field.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T> {
-        let unknown: Vec<String> = self.map.keys().cloned().collect();
+        let unknown: Vec<String> = self.map.keys().take(UNKNOWN_TOLD).cloned().collect();
         for name in unknown {
             self.refuse(
                 &name,
@@ -175,10 +186,10 @@ impl Fields {
         }
     }
 
-    fn refuse(&mut self, name: &str, Invalid { code, message }: Invalid) {
+    fn refuse(&mut self, name: &str, invalid: Invalid) {
         // RFC 6901 §3: `~` and `/` are escaped in a pointer.
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        self.errors.push(FieldError { pointer, code, message });
+        self.errors.push(invalid.at(pointer));
     }
 }
 

@@ -67,8 +67,8 @@ impl Front {
             .max_age(PREFLIGHT_AGE);
         router
             .fallback(|| async { Problem::new(Code::NotFound) })
-            .layer(cors)
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(cors)
             .layer(from_fn_with_state(Arc::clone(self), pass))
     }
 

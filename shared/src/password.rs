@@ -7,6 +7,7 @@
 mod bcrypt_work;
 mod policy;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 pub use policy::{Policy, Rules};
 
 use crate::credentials::Password;
+use crate::extract::Invalid;
 use crate::problem::Problem;
 use crate::secrets::Pepper;
 
@@ -50,8 +52,8 @@ impl Scheme {
     }
 }
 
-/// A hash as the database keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A hash as the database keeps it. Debug does not show the hash, which can be guessed against.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// How it was made.
     pub scheme: Scheme,
@@ -59,6 +61,16 @@ pub struct Stored {
     pub pepper_id: Option<String>,
     /// `$2b$12$…`, 60 characters.
     pub hash: String,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, pepper_id, hash: _ } = self;
+        f.debug_struct("Stored")
+            .field("scheme", scheme)
+            .field("pepper_id", pepper_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a check found.
@@ -129,16 +141,33 @@ impl Passwords {
         };
         let input = self.input_for(password, &stored)?;
         let (cost, rounds) = (self.cost, Arc::clone(&self.rounds));
-        let hash = stored.hash.clone();
-        let right =
-            self.off_thread(move || bcrypt_work::check(&input, &hash, cost, &rounds)).await?;
-        if !right {
-            return Ok(Verdict::Wrong);
+        let rehash = self.is_old(password, &stored).then(|| self.new_hash(password));
+        // One wait for a thread, also when the hash is made anew.
+        let work = move || {
+            if !bcrypt_work::check(&input, &stored.hash, cost, &rounds) {
+                return Ok(Verdict::Wrong);
+            }
+            rehash.map_or(Ok(None), |rehash| rehash().map(Some)).map(Verdict::Right)
+        };
+        self.off_thread(work).await?.map_err(|error| Problem::internal(&error))
+    }
+
+    /// Whether the rules let a new password pass beside these names. Estimating takes milliseconds,
+    /// so it waits for a hashing thread.
+    ///
+    /// # Errors
+    /// 503 when no thread was free in time.
+    pub async fn check_strength(
+        &self,
+        rules: Rules,
+        password: &Password,
+        names: Vec<String>,
+    ) -> Result<Result<(), Invalid>, Problem> {
+        if rules.policy == Policy::Basic {
+            return Ok(Ok(()));
         }
-        if !self.is_old(password, &stored) {
-            return Ok(Verdict::Right(None));
-        }
-        self.hash(password).await.map(|new| Verdict::Right(Some(new)))
+        let password = password.clone();
+        self.off_thread(move || policy::check_strength(&password, &names)).await
     }
 
     /// bcrypt work done so far, 2^cost for each hash: what must be equal for equal answers.
@@ -146,17 +175,11 @@ impl Passwords {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    /// A MAC of an identifier that no account has, under the oldest pepper, which is never removed:
-    /// what people type by mistake, a password say, is not kept in readable form.
-    ///
-    /// # Panics
-    /// For a pepper without keys, which `Pepper::check` refuses.
+    /// The MAC of an identifier, under which its failures are counted: what people type by mistake, a
+    /// password say, is not kept in readable form.
     pub fn identifier_mac(&self, identifier: &str) -> Vec<u8> {
-        let oldest = self.pepper.keys.values().next().expect("Pepper::check wants the current key");
-        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, oldest.bytes()));
-        mac.update(b"identifier\0");
-        mac.update(identifier.as_bytes());
-        mac.sign().as_ref().to_vec()
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.pepper.identifiers.bytes());
+        hmac::sign(&key, identifier.as_bytes()).as_ref().to_vec()
     }
 
     fn new_hash(

@@ -10,35 +10,44 @@ use time::OffsetDateTime;
 use crate::problem::{Code, Problem};
 use crate::settings::Rate;
 
-/// Most refusals remembered; a busy attack evicts the oldest half, which costs it a statement again.
+/// Most refusals remembered; a busy attack evicts the half that ends soonest, which costs a statement again.
 const REMEMBERED: usize = 10_000;
 
-/// Remembers refusals until they end, so that an attack costs the database nothing.
+/// Remembers refusals, so that an attack costs the database nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Refusals {
-    until: Arc<Mutex<HashMap<Vec<u8>, OffsetDateTime>>>,
+    until: Arc<Mutex<HashMap<Vec<u8>, Refusal>>>,
+}
+
+/// A refusal to be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// When the client may come back, as it was told.
+    pub until: OffsetDateTime,
+    /// When the database is asked again: earlier, for what an administrator may lift.
+    pub ask_again: OffsetDateTime,
 }
 
 impl Refusals {
     /// Until when this key is refused, if it is.
     pub fn find(&self, key: &[u8], now: OffsetDateTime) -> Option<OffsetDateTime> {
-        let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.get(key).copied().filter(|until| *until > now)
+        let all = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).filter(|refusal| refusal.ask_again > now).map(|refusal| refusal.until)
     }
 
     /// Remembers a refusal.
-    pub fn remember(&self, key: Vec<u8>, until: OffsetDateTime, now: OffsetDateTime) {
+    pub fn remember(&self, key: Vec<u8>, refusal: Refusal, now: OffsetDateTime) {
         let mut all = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED {
-            all.retain(|_, until| *until > now);
+            all.retain(|_, refusal| refusal.ask_again > now);
         }
         if all.len() >= REMEMBERED {
-            let mut ends: Vec<_> = all.values().copied().collect();
+            let mut ends: Vec<_> = all.values().map(|refusal| refusal.ask_again).collect();
             let (_, median, _) = ends.select_nth_unstable(REMEMBERED / 2);
             let median = *median;
-            all.retain(|_, until| *until > median);
+            all.retain(|_, refusal| refusal.ask_again > median);
         }
-        all.insert(key, until);
+        all.insert(key, refusal);
     }
 }
 
@@ -76,8 +85,9 @@ mod tests {
     fn a_refusal_is_remembered_until_it_ends() {
         let (refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
         let until = now + Duration::from_secs(5);
-        refusals.remember(b"a".to_vec(), until, now);
-        assert_eq!(refusals.find(b"a", now), Some(until));
+        let later = until + Duration::from_mins(1);
+        refusals.remember(b"a".to_vec(), Refusal { until: later, ask_again: until }, now);
+        assert_eq!(refusals.find(b"a", now), Some(later), "what the client was told");
         assert_eq!(refusals.find(b"b", now), None);
         assert_eq!(refusals.find(b"a", until), None);
     }
@@ -87,7 +97,8 @@ mod tests {
         let (refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
         for n in 0..u32::try_from(REMEMBERED).unwrap() * 3 {
             let until = now + Duration::from_secs(60 + u64::from(n));
-            refusals.remember(n.to_be_bytes().to_vec(), until, now);
+            let refusal = Refusal { until, ask_again: until };
+            refusals.remember(n.to_be_bytes().to_vec(), refusal, now);
         }
         let held = refusals.until.lock().unwrap().len();
         assert!((1..=REMEMBERED).contains(&held), "{held}");

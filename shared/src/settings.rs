@@ -17,6 +17,8 @@ pub use value::{Bytes, Rate, Value};
 pub struct Reader {
     /// The environment as it was read; an empty value counts as not set.
     vars: BTreeMap<String, String>,
+    /// Names of the variables whose value is not UTF-8.
+    not_utf8: Vec<String>,
     /// Every variable asked for, in order.
     variables: Vec<Variable>,
     /// One sentence for each wrong value.
@@ -48,13 +50,14 @@ impl fmt::Display for WrongSettings {
 impl std::error::Error for WrongSettings {}
 
 impl Reader {
-    /// Reads this process's environment. Names or values that are not UTF-8 count as not set.
+    /// Reads this process's environment. A value that is not UTF-8 is wrong, if it is asked for.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_env() -> Self {
-        Self::from_pairs(
-            std::env::vars_os()
-                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-        )
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let mut reader = Self::from_pairs(std::env::vars_os().map(|(k, v)| (text(k), text(v))));
+        let odd = std::env::vars_os().filter(|(_, value)| value.to_str().is_none());
+        reader.not_utf8 = odd.map(|(name, _)| text(name)).collect();
+        reader
     }
 
     /// Reads given pairs, as tests and the `cargo dev` commands do.
@@ -66,6 +69,7 @@ impl Reader {
         let pairs = pairs.into_iter().map(|(k, v)| (k.into(), v.into()));
         Self {
             vars: pairs.filter(|(_, v): &(_, String)| !v.trim().is_empty()).collect(),
+            not_utf8: Vec::new(),
             variables: Vec::new(),
             wrong: Vec::new(),
         }
@@ -90,6 +94,26 @@ impl Reader {
         value
     }
 
+    /// As [`Reader::get`], within a range whose ends are written like the value itself. Outside it the
+    /// value is wrong.
+    ///
+    /// # Panics
+    /// If the default or an end does not parse, which is a programming error.
+    pub fn get_in<T: Value + PartialOrd>(
+        &mut self,
+        name: &'static str,
+        default: &'static str,
+        (least, most): (&'static str, &'static str),
+        about: &'static str,
+    ) -> T {
+        let value: T = self.get(name, default, about);
+        let end = |text| T::parse(text).unwrap_or_else(|why| panic!("range of {name}: {why}"));
+        if value < end(least) || value > end(most) {
+            self.refuse(format!("{name}: {least} to {most}"));
+        }
+        value
+    }
+
     /// The variable's value, if it is set.
     pub fn optional<T: Value>(&mut self, name: &'static str, about: &'static str) -> Option<T> {
         self.variables.push(Variable { name, default: String::new(), about });
@@ -99,7 +123,6 @@ impl Reader {
 
     /// The variable's value; its absence is reported with the others.
     ///
-    /// `missing` says what to do, like "the address of the database, such as postgres://…".
     pub fn required<T: Value + Default>(&mut self, name: &'static str, about: &'static str) -> T {
         if !self.vars.contains_key(name) {
             self.refuse(format!("{name} is not set: {about}"));
@@ -132,6 +155,10 @@ impl Reader {
 
     fn given<T: Value>(&mut self, name: &'static str) -> Option<T> {
         let text = self.vars.get(name)?.trim().to_owned();
+        if self.not_utf8.iter().any(|odd| odd == name) {
+            self.wrong.push(format!("{name}: not UTF-8"));
+            return None;
+        }
         match T::parse(&text) {
             Ok(value) => Some(value),
             // The text itself may be a secret put into the wrong variable, so it is not repeated.

@@ -43,6 +43,11 @@ async fn a_body_of_another_type_is_415() {
         let bare = Request::post(path).body(Bytes::from(body())).unwrap();
         app.send(bare).await.assert_problem(415, "unsupported_media_type");
     }
+    let mut encoded = request(Method::POST, "/register", JSON, body());
+    encoded.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    let answer = app.send(encoded).await;
+    answer.assert_problem(415, "unsupported_media_type");
+    assert_eq!(answer.headers["accept-encoding"], "identity");
     let upper = request(Method::POST, "/register", "Application/JSON; charset=UTF-8", body());
     assert_eq!(app.send(upper).await.status, StatusCode::CREATED);
 }
@@ -109,6 +114,44 @@ async fn a_badly_framed_body_is_400() {
     let read = stream.read_to_string(&mut answer);
     tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn many_unknown_fields_make_a_short_answer() {
+    let app = TestApp::start().await;
+    let fields: serde_json::Map<_, _> = (0..1_000).map(|n| (n.to_string(), 1.into())).collect();
+    let answer = app.post("/register", fields.into()).await;
+    answer.assert_problem(422, "validation_failed");
+    assert_eq!(answer.field_errors().len(), 22, "the two that are missing and twenty more");
+}
+
+#[tokio::test]
+async fn forged_addresses_change_nothing() {
+    let limit = ("LIMIT_REGISTER_ADDRESS", "1/h burst 1");
+    let secret = ("ORIGIN_VERIFY", "a-generated-secret");
+    let peer = TestApp::with(&[limit]).await;
+    let front = TestApp::with(&[limit, secret, ("CLIENT_ADDRESS", "cloudfront")]).await;
+    let register = async |app: &TestApp, name: &str, verify: &str, viewer: &str| {
+        let body = credentials(name, "password123").to_string();
+        let mut request = request(Method::POST, "/register", JSON, body);
+        for (header, value) in [
+            ("x-forwarded-for", viewer),
+            ("x-real-ip", viewer),
+            ("forwarded", viewer),
+            ("cloudfront-viewer-address", viewer),
+            ("x-origin-verify", verify),
+        ] {
+            request.headers_mut().insert(header, value.parse().unwrap());
+        }
+        app.send(request).await.status.as_u16()
+    };
+    for app in [&peer, &front] {
+        assert_eq!(register(app, "ann", "guess", "192.0.2.1:1").await, 201);
+        assert_eq!(register(app, "bob", "guess", "192.0.2.2:1").await, 429);
+    }
+    assert_eq!(register(&peer, "cid", secret.1, "192.0.2.3:1").await, 429);
+    assert_eq!(register(&front, "cid", secret.1, "192.0.2.3:1").await, 201);
+    assert_eq!(register(&front, "dan", secret.1, "192.0.2.3:9").await, 429);
 }
 
 /// Bodies between noise and nearly right, from a fixed seed.

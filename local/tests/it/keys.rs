@@ -1,13 +1,19 @@
 //! A process does not start with keys that are not its database's.
 
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use functions::keys::{check_pepper, check_signing};
 use secrecy::SecretString;
+use shared::access_token::TokenError;
 use shared::clock::Clock;
 use shared::db::Database;
 use shared::secrets::Keys;
 use shared::settings::{self, Reader};
 
 use crate::app::TestApp;
+use crate::statements::Statements;
 
 fn database(app: &TestApp) -> Database {
     let mut reader = Reader::from_pairs::<String, String>([]);
@@ -48,4 +54,41 @@ async fn a_set_that_lacks_a_pepper_in_use_is_refused() {
     app.user("bob").await;
     let why = check_pepper(&database(&app), &pepper).await.unwrap_err().to_string();
     assert!(why.contains(&format!("need pepper {}", app.keys.pepper.current)), "{why}");
+}
+
+#[tokio::test]
+async fn unknown_key_ids_do_not_choose_how_often_keys_are_read() {
+    let app = TestApp::start().await;
+    app.user("ann").await;
+    let answer = app.login("ann", "password123").await;
+    let good = answer.body["access_token"].as_str().unwrap();
+    let now = app.clock.now();
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"unknown"}"#);
+    let forged = format!("{header}.{}", good.split_once('.').unwrap().1);
+    let (statements, _counting) = Statements::count();
+    for _ in 0..20 {
+        assert!(matches!(app.verifier.verify(&forged, now).await, Err(TokenError::Invalid(_))));
+        app.verifier.verify(good, now).await.unwrap();
+    }
+    assert_eq!(statements.take().len(), 1, "read once for all of them");
+}
+
+#[tokio::test]
+async fn known_keys_verify_while_the_database_is_away() {
+    let app = TestApp::start().await;
+    app.user("ann").await;
+    let answer = app.login("ann", "password123").await;
+    let good = answer.body["access_token"].as_str().unwrap();
+    let now = app.clock.now();
+    sqlx::query("ALTER TABLE signing_keys RENAME TO gone").execute(&app.owner).await.unwrap();
+    let unread = app.verifier.verify(good, now).await;
+    assert!(matches!(unread, Err(TokenError::Unavailable)), "not known to be wrong: {unread:?}");
+    sqlx::query("ALTER TABLE gone RENAME TO signing_keys").execute(&app.owner).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while app.verifier.verify(good, now).await.is_err() {
+        assert!(Instant::now() < deadline, "the keys were not read again");
+        tokio::task::yield_now().await;
+    }
+    sqlx::query("ALTER TABLE signing_keys RENAME TO gone").execute(&app.owner).await.unwrap();
+    app.verifier.verify(good, now).await.unwrap();
 }

@@ -107,6 +107,20 @@ async fn an_old_cost_is_upgraded_in_the_same_request() {
 }
 
 #[tokio::test]
+async fn sign_ins_at_once_all_succeed_on_a_hash_that_is_upgraded() {
+    let app = TestApp::start().await;
+    app.user("ann").await;
+    let today = app.another(&[("BCRYPT_COST", "5")]).await;
+    let other = app.another(&[("BCRYPT_COST", "5")]).await;
+    let attempts = (0..8).map(|n| if n % 2 == 0 { &today } else { &other });
+    let answers = attempts.map(|instance| instance.login("ann", "password123"));
+    for answer in futures_util::future::join_all(answers).await {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    assert!(hash(&app).await.starts_with("$2b$05$"));
+}
+
+#[tokio::test]
 async fn a_plain_hash_from_another_app_signs_in_and_is_upgraded() {
     let app = TestApp::start().await;
     app.user("ann").await;

@@ -16,3 +16,4 @@ mod outage;
 mod realtime;
 mod register;
 mod run;
+mod statements;

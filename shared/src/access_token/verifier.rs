@@ -23,6 +23,8 @@ const LEEWAY: i64 = 5;
 const MAX_LIFETIME: i64 = 31 * 24 * 3_600;
 /// Keys are read again at most so often for an unknown `kid`, or an attacker would choose how often.
 const RELOAD_PAUSE: Duration = Duration::from_secs(30);
+/// After a failure keys are read again at most so often.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Keys are read again at least so often while tokens come, so that a retirement is noticed.
 const MAX_AGE: Duration = Duration::from_mins(1);
 
@@ -35,9 +37,9 @@ pub enum TokenError {
     /// Was good until `exp`.
     #[error("expired")]
     Expired,
-    /// The keys cannot be read.
-    #[error(transparent)]
-    Store(#[from] db::Error),
+    /// The keys cannot be read; another try may succeed.
+    #[error("the keys cannot be read")]
+    Unavailable,
 }
 
 /// The header, all of it: any further member (`crit`, `jku`, `jwk`, `x5u`) is refused.
@@ -71,7 +73,18 @@ pub struct Verifier {
 #[derive(Default)]
 struct Cache {
     by_kid: HashMap<String, (DecodingKey, Option<OffsetDateTime>)>,
-    read_at: Option<Instant>,
+    /// When they were last read or tried to be, and whether that worked.
+    tried: Option<(Instant, bool)>,
+}
+
+/// What the cache says of a key id.
+struct Cached {
+    /// The key, if it is known and holds.
+    key: Option<DecodingKey>,
+    /// Whether it is time to read the keys again.
+    due: bool,
+    /// Whether the last reading failed.
+    failed: bool,
 }
 
 impl fmt::Debug for Verifier {
@@ -89,7 +102,7 @@ impl Verifier {
     /// What the token says, if it is one of ours and holds now. The session is not asked.
     ///
     /// # Errors
-    /// [`TokenError`]; only `Store` is worth another try.
+    /// [`TokenError`]; only `Unavailable` is worth another try.
     pub async fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Claims, TokenError> {
         let kid = check_header(token)?;
         let key = self.key(&kid, now).await?;
@@ -128,34 +141,53 @@ impl Verifier {
 
     /// The key of this id, read again when it is unknown or the copy is old.
     async fn key(&self, kid: &str, now: OffsetDateTime) -> Result<DecodingKey, TokenError> {
-        let (mut found, age) = self.cached(kid, now);
-        let stale = match (&found, age) {
-            (_, None) => true,
-            (Some(_), Some(age)) => age > MAX_AGE,
-            (None, Some(age)) => age > RELOAD_PAUSE,
-        };
-        if stale {
-            let reading = self.reading.lock().await;
-            // Somebody may have read them while we waited.
-            if self.cached(kid, now).1.is_none_or(|newer| age.is_some_and(|age| newer >= age)) {
-                match self.db.run(db::signing_keys::list(self.db.pool())).await {
-                    Ok(keys) => self.store(&keys),
-                    // While the database is away, the keys we know still verify.
-                    Err(error) if found.is_none() => return Err(error.into()),
-                    Err(error) => tracing::warn!(%error, "signing keys could not be read again"),
-                }
+        let mut cached = self.cached(kid, now);
+        if cached.due {
+            // A key that is known does not wait while somebody else reads.
+            let reading = match &cached.key {
+                Some(_) => self.reading.try_lock().ok(),
+                None => Some(self.reading.lock().await),
+            };
+            // Those who waited find what the first one read, or that it just failed.
+            if reading.is_some() && self.cached(kid, now).due {
+                self.read().await;
             }
-            drop(reading);
-            found = self.cached(kid, now).0;
+            cached = self.cached(kid, now);
         }
-        found.ok_or(TokenError::Invalid("kid"))
+        match cached {
+            Cached { key: Some(key), .. } => Ok(key),
+            Cached { failed: true, .. } => Err(TokenError::Unavailable),
+            Cached { .. } => Err(TokenError::Invalid("kid")),
+        }
     }
 
-    fn cached(&self, kid: &str, now: OffsetDateTime) -> (Option<DecodingKey>, Option<Duration>) {
+    fn cached(&self, kid: &str, now: OffsetDateTime) -> Cached {
         let cache = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let held = |retire_at: &Option<OffsetDateTime>| retire_at.is_none_or(|at| now < at);
         let key = cache.by_kid.get(kid).filter(|(_, retire_at)| held(retire_at));
-        (key.map(|(key, _)| key.clone()), cache.read_at.map(|at| at.elapsed()))
+        let pause = match (cache.tried, key) {
+            (None, _) => Duration::ZERO,
+            (Some((_, false)), _) => RETRY_PAUSE,
+            (Some((_, true)), None) => RELOAD_PAUSE,
+            (Some((_, true)), Some(_)) => MAX_AGE,
+        };
+        Cached {
+            due: cache.tried.is_none_or(|(at, _)| at.elapsed() > pause),
+            failed: cache.tried.is_some_and(|(_, read)| !read),
+            key: key.map(|(key, _)| key.clone()),
+        }
+    }
+
+    async fn read(&self) {
+        match self.db.run(db::signing_keys::list(self.db.pool())).await {
+            Ok(keys) => self.store(&keys),
+            Err(error) => {
+                // While the database is away, the keys we know still verify.
+                tracing::warn!(%error, "signing keys could not be read");
+                let mut cache = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+                cache.tried = Some((Instant::now(), false));
+            }
+        }
     }
 
     fn store(&self, keys: &[PublicKey]) {
@@ -164,7 +196,7 @@ impl Verifier {
             Some((key.kid.clone(), (decoding.ok()?, key.retire_at)))
         });
         let mut cache = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        *cache = Cache { by_kid: by_kid.collect(), read_at: Some(Instant::now()) };
+        *cache = Cache { by_kid: by_kid.collect(), tried: Some((Instant::now(), true)) };
     }
 }
 

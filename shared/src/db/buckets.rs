@@ -3,11 +3,16 @@
 //! A bucket holds its theoretical arrival time: when it would be full again. A request is let
 //! through if that lies less than `burst − 1` intervals ahead, and moves it on by one interval.
 
+use std::time::Duration;
+
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 use super::Error;
 use crate::settings::Rate;
+
+/// As far ahead as a bucket ever looks, so that no rate leads out of the calendar.
+const FAR: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Takes one from the bucket; `Err(until)` inside when it is empty until then.
 ///
@@ -47,16 +52,17 @@ pub async fn take(
 /// The latest arrival time that still lets a request through.
 pub(super) fn full_at(rate: Rate, now: OffsetDateTime) -> OffsetDateTime {
     let others = u32::try_from(rate.burst - 1).unwrap_or(u32::MAX);
-    now + rate.interval().saturating_mul(others)
+    now + rate.interval().saturating_mul(others).min(FAR)
 }
 
-/// When the next request is let through. Without a row the bucket was emptied by requests that ran
-/// beside this one: it is free after an interval.
+/// When the next request is let through. A bucket that was not yet empty when the row was read was
+/// emptied by requests that ran beside this one: it is free after an interval.
 pub(super) fn free_at(
     tat: Option<OffsetDateTime>,
     rate: Rate,
     now: OffsetDateTime,
 ) -> OffsetDateTime {
     let ahead = full_at(rate, now) - now;
-    tat.map_or(now + rate.interval(), |tat| (tat - ahead).max(now + time::Duration::SECOND))
+    let free_at = tat.map(|tat| tat - ahead).filter(|free_at| *free_at > now);
+    free_at.unwrap_or(now + rate.interval())
 }

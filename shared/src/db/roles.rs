@@ -10,23 +10,34 @@ use super::SERVING_ROLE;
 /// password, an IAM login, or a login role of its own.
 ///
 /// # Errors
-/// When the owner may not create roles.
+/// When it is not there and the owner may not create roles.
 pub async fn create(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for statement in [
-        format!("CREATE ROLE {SERVING_ROLE} NOLOGIN NOINHERIT"),
-        format!("GRANT {SERVING_ROLE} TO CURRENT_USER"),
-    ] {
-        match sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *owner).await {
-            Err(error) if !exists_already(&error) => return Err(error),
-            _ => {}
-        }
+    let (exists, member): (bool, bool) = sqlx::query_as(
+        "SELECT to_regrole($1) IS NOT NULL,
+                coalesce(pg_has_role(to_regrole($1)::oid, 'MEMBER'), false)",
+    )
+    .bind(SERVING_ROLE)
+    .fetch_one(&mut *owner)
+    .await?;
+    if !exists {
+        run(owner, format!("CREATE ROLE {SERVING_ROLE} NOLOGIN NOINHERIT")).await?;
+    }
+    if !member {
+        run(owner, format!("GRANT {SERVING_ROLE} TO CURRENT_USER")).await?;
     }
     Ok(())
 }
 
-/// Somebody made it before (42710), or is making it now (23505, or XX000 "tuple concurrently
-/// updated").
-fn exists_already(error: &sqlx::Error) -> bool {
+async fn run(owner: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+    match sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(owner).await {
+        Err(error) if !made_meanwhile(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Another start of this cluster's databases made it since we asked: it exists (42710), or its row was
+/// being written (23505, or XX000 "tuple concurrently updated").
+fn made_meanwhile(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     matches!(code.as_deref(), Some("42710" | "23505" | "XX000"))
 }

@@ -1,72 +1,30 @@
-//! Signing in: the statement before the hash, and the ones after it.
+//! Signing in: the statement before the hash, and the one after a right password.
 //!
-//! Every attempt that fails runs the same two statements, [`admit`] and [`record_failure`], whatever
-//! the reason: what they cost tells nothing about the account.
-
-use std::time::Duration;
+//! Every attempt that fails runs the same two statements, [`admit`] and [`super::failures::record`],
+//! whatever the reason: what they cost tells nothing about the account.
 
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::failures::{Limits, Place, whole};
 use super::{Error, buckets, sessions};
 use crate::credentials::Identifier;
 use crate::extract::Caller;
 use crate::password::{Scheme, Stored};
 use crate::role::Role;
-use crate::settings::Rate;
-
-/// Failures older than this no longer count.
-const FORGET: Duration = Duration::from_hours(24);
-/// A network that signed the account in is known for this long.
-const KNOWN: Duration = Duration::from_hours(30 * 24);
-
-/// The limits of sign-in; `None` is off.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// `LIMIT_LOGIN_ADDRESS`.
-    pub address: Option<Rate>,
-    /// `LOCK_AFTER`: failures of an identifier from a network before it is locked there.
-    pub lock_after: Option<u32>,
-    /// `LOCK_MAX`: longest lock.
-    pub lock_max: Duration,
-    /// `LOCK_STOP`: failures of an identifier from all unknown networks before it is stopped.
-    pub lock_stop: Option<u32>,
-}
-
-/// An attempt, before it is known whether such an account exists.
-#[derive(Debug)]
-pub struct Attempt<'a> {
-    /// What was typed.
-    pub identifier: &'a Identifier,
-    /// Its MAC: the subject of failures when no account has it.
-    pub identifier_mac: &'a [u8],
-    /// The address's bucket.
-    pub bucket: &'a [u8],
-    /// The address's network.
-    pub network: &'a [u8],
-}
 
 /// Whether an attempt goes on.
 #[derive(Debug)]
 pub enum Admission {
-    /// On to the hash.
-    Admitted(Admitted),
+    /// On to the hash, with the account, if there is one.
+    Admitted(Option<Account>),
     /// The address's bucket is empty until then.
     BucketEmpty(OffsetDateTime),
     /// The identifier is locked for this network until then.
     Locked(OffsetDateTime),
     /// The identifier is stopped for networks that it does not know.
     Stopped,
-}
-
-/// An admitted attempt.
-#[derive(Debug)]
-pub struct Admitted {
-    /// What failures are counted under.
-    pub subject: Vec<u8>,
-    /// The account, if there is one.
-    pub account: Option<Account>,
 }
 
 /// An account, as sign-in needs it.
@@ -76,6 +34,8 @@ pub struct Account {
     pub id: Uuid,
     /// The handle.
     pub username: String,
+    /// What the account signs in with, in lower case: its name and, when verified, its address.
+    pub identifiers: Vec<String>,
     /// Whether the account may sign in.
     pub active: bool,
     /// When it was made.
@@ -83,7 +43,16 @@ pub struct Account {
     /// The user's roles.
     pub roles: Vec<Role>,
     /// The password, if one is set.
-    pub password: Option<Stored>,
+    pub password: Option<CurrentPassword>,
+}
+
+/// An account's password.
+#[derive(Debug)]
+pub struct CurrentPassword {
+    /// Its hash.
+    pub stored: Stored,
+    /// When it was set; making the hash anew does not change it.
+    pub changed_at: OffsetDateTime,
 }
 
 /// Looks up the account, checks lock and stop, and takes one from the address's bucket, in one
@@ -93,29 +62,26 @@ pub struct Account {
 /// The statement's.
 pub async fn admit(
     db: impl PgExecutor<'_>,
-    attempt: Attempt<'_>,
+    identifier: &Identifier,
+    at: Place<'_>,
+    bucket: &[u8],
     limits: &Limits,
     now: OffsetDateTime,
 ) -> Result<Admission, Error> {
-    let interval = limits.address.map(|rate| rate.interval().as_secs_f64());
-    let full_at = limits.address.map(|rate| buckets::full_at(rate, now));
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Row,
         r#"WITH account AS (
-               SELECT u.id, u.username, u.status, u.created_at, p.scheme, p.pepper_id, p.hash,
+               SELECT u.id, u.username, u.username_key, u.email_key, u.status, u.created_at,
+                      p.scheme, p.pepper_id, p.hash, p.changed_at,
                       ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles
                FROM users u LEFT JOIN passwords p ON p.user_id = u.id
                WHERE u.username_key = $1 OR u.email_key = $2
-           ), subject AS (
-               SELECT coalesce((SELECT uuid_send(id) FROM account), $3::bytea) AS key
            ), here AS (
-               SELECT locked_until, known_until FROM failures, subject
-               WHERE failures.subject = subject.key AND network = $4
-           ), everywhere AS (
-               SELECT count FROM failures, subject
-               WHERE failures.subject = subject.key AND network = '' AND last_at > $5
+               SELECT locked_until, known_until FROM failures WHERE subject = $3 AND network = $4
            ), barred AS (
                SELECT (SELECT locked_until FROM here WHERE locked_until > $6) AS locked_until,
-                      EXISTS (SELECT FROM everywhere WHERE count >= $7::integer)
+                      EXISTS (SELECT FROM failures WHERE subject = $3 AND network = ''
+                              AND last_at > $5 AND count >= $7::integer)
                       AND NOT EXISTS (SELECT FROM here WHERE known_until > $6) AS stopped
            ), seen AS (
                SELECT tat FROM buckets WHERE key = $8
@@ -129,91 +95,207 @@ pub async fn admit(
                WHERE bucket.tat <= $10
                RETURNING tat
            )
-           SELECT subject.key AS "subject!", barred.locked_until, barred.stopped AS "stopped!",
+           SELECT barred.locked_until, barred.stopped AS "stopped!",
                   EXISTS (SELECT FROM taken) AS "taken!", (SELECT tat FROM seen) AS tat,
-                  account.id AS "id?", username AS "username?", status AS "status?",
-                  created_at AS "created_at?", roles, scheme AS "scheme?", pepper_id AS "pepper_id?",
-                  hash AS "hash?"
-           FROM subject CROSS JOIN barred LEFT JOIN account ON true"#,
-        attempt.identifier.username_key(),
-        attempt.identifier.email_key(),
-        attempt.identifier_mac,
-        attempt.network,
-        now - FORGET,
+                  account.id AS "id?", username AS "username?", username_key AS "username_key?",
+                  email_key, status AS "status?", created_at AS "created_at?", roles,
+                  scheme AS "scheme?", pepper_id, hash AS "hash?", changed_at AS "changed_at?"
+           FROM barred LEFT JOIN account ON true"#,
+        identifier.username_key(),
+        identifier.email_key(),
+        at.subject,
+        at.network,
+        now - limits.forget,
         now,
         limits.lock_stop.map(whole),
-        attempt.bucket,
-        interval,
-        full_at,
+        bucket,
+        limits.address.map(|rate| rate.interval().as_secs_f64()),
+        limits.address.map(|rate| buckets::full_at(rate, now)),
     )
     .fetch_one(db)
     .await?;
-    if let Some(until) = row.locked_until {
-        return Ok(Admission::Locked(until));
-    }
-    if row.stopped {
-        return Ok(Admission::Stopped);
-    }
-    if let Some(rate) = limits.address.filter(|_| !row.taken) {
-        return Ok(Admission::BucketEmpty(buckets::free_at(row.tat, rate, now)));
-    }
-    let password = row.hash.zip(row.scheme).map(|(hash, scheme)| Stored {
-        scheme: Scheme::of(&scheme),
-        pepper_id: row.pepper_id,
-        hash,
-    });
-    let account =
-        row.id.zip(row.username).zip(row.created_at).map(|((id, username), created_at)| {
-            let active = row.status.as_deref() == Some("active");
-            let roles = sessions::parse_roles(&row.roles.unwrap_or_default());
-            Account { id, username, active, created_at, roles, password }
-        });
-    Ok(Admission::Admitted(Admitted { subject: row.subject, account }))
+    Ok(row.admission(limits, now))
 }
 
-/// Counts a failure here and, unless the account knows this network, everywhere; locks when it is
-/// time to; writes the audit row. One statement.
+/// The answer of [`admit`]'s statement.
+struct Row {
+    locked_until: Option<OffsetDateTime>,
+    stopped: bool,
+    taken: bool,
+    tat: Option<OffsetDateTime>,
+    id: Option<Uuid>,
+    username: Option<String>,
+    username_key: Option<String>,
+    email_key: Option<String>,
+    status: Option<String>,
+    created_at: Option<OffsetDateTime>,
+    roles: Option<Vec<String>>,
+    scheme: Option<String>,
+    pepper_id: Option<String>,
+    hash: Option<String>,
+    changed_at: Option<OffsetDateTime>,
+}
+
+impl Row {
+    fn admission(self, limits: &Limits, now: OffsetDateTime) -> Admission {
+        if let Some(until) = self.locked_until {
+            return Admission::Locked(until);
+        }
+        if self.stopped {
+            return Admission::Stopped;
+        }
+        match limits.address {
+            Some(rate) if !self.taken => {
+                Admission::BucketEmpty(buckets::free_at(self.tat, rate, now))
+            }
+            _ => Admission::Admitted(self.account()),
+        }
+    }
+
+    /// The account; every column of `users` is there, or none.
+    fn account(self) -> Option<Account> {
+        let password = self.hash.zip(self.scheme).zip(self.changed_at);
+        let password = password.map(|((hash, scheme), changed_at)| CurrentPassword {
+            stored: Stored { scheme: Scheme::of(&scheme), pepper_id: self.pepper_id, hash },
+            changed_at,
+        });
+        Some(Account {
+            id: self.id?,
+            username: self.username?,
+            identifiers: self.username_key.into_iter().chain(self.email_key).collect(),
+            active: self.status? == "active",
+            created_at: self.created_at?,
+            roles: sessions::parse_roles(&self.roles?),
+            password,
+        })
+    }
+}
+
+/// A right password, and the session it makes.
+pub struct Success<'a> {
+    /// Whose it is.
+    pub account: &'a Account,
+    /// What it was checked against.
+    pub verified: &'a CurrentPassword,
+    /// The hash made anew, when it was not of today.
+    pub upgrade: Option<&'a Stored>,
+    /// The session's id.
+    pub session: Uuid,
+    /// Half of its refresh tokens' MAC.
+    pub salt: &'a [u8],
+    /// When it ends without a refresh.
+    pub idle_until: OffsetDateTime,
+    /// When it ends in any case.
+    pub absolute_until: OffsetDateTime,
+    /// What was typed, as failures count it.
+    pub at: Place<'a>,
+    /// The MACs of all that the account signs in with: their failures are forgotten, and they know
+    /// the network from now on.
+    pub subjects: &'a [Vec<u8>],
+}
+
+/// What became of a right password.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The session is there.
+    SignedIn,
+    /// A lock was imposed while the hash was computed; nothing was done.
+    Locked(OffsetDateTime),
+    /// The account was disabled or its password changed meanwhile; nothing was done.
+    Changed,
+}
+
+/// Makes the session, upgrades the hash, forgets the failures, knows the network, writes the audit
+/// row: one statement.
 ///
 /// # Errors
 /// The statement's.
-pub async fn record_failure(
+pub async fn succeed(
     db: impl PgExecutor<'_>,
-    admitted: &Admitted,
-    network: &[u8],
+    success: Success<'_>,
     limits: &Limits,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<Outcome, Error> {
+    let row = sqlx::query!(
+        r#"WITH lock AS (
+               SELECT locked_until FROM failures
+               WHERE subject = $1 AND network = $2 AND locked_until > $3
+           ), account AS (
+               -- The locks wait for a change of status or password under way; then the rows as they
+               -- are after it decide. The password's is the one its UPDATE takes, or two sign-ins
+               -- that both upgrade would each wait for the other.
+               SELECT u.id FROM users u JOIN passwords p ON p.user_id = u.id
+               WHERE u.id = $4 AND u.status = 'active' AND p.changed_at = $5
+                 AND NOT EXISTS (SELECT FROM lock)
+               FOR SHARE OF u FOR NO KEY UPDATE OF p
+           ), session AS (
+               INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at,
+                                     idle_until, absolute_until, address, user_agent)
+               SELECT $6, id, $7, $3, $3, $3, $8, $9, $10::text::inet, $11 FROM account
+           ), upgraded AS (
+               UPDATE passwords SET scheme = $12, pepper_id = $13, hash = $14::text
+               WHERE user_id IN (SELECT id FROM account) AND hash = $15 AND $14::text IS NOT NULL
+           ), here AS (
+               INSERT INTO failures AS f (subject, network, count, last_at, known_until)
+               SELECT subject, $2, 0, $3, $16::timestamptz
+               FROM account, unnest($17::bytea[]) AS subject ORDER BY subject
+               ON CONFLICT (subject, network) DO UPDATE
+               SET count = 0, last_at = $3, locked_until = NULL, known_until = $16
+               RETURNING subject
+           ), everywhere AS (
+               -- After `here`, as in a failure: two that lock the same rows never cross.
+               UPDATE failures SET count = 0
+               WHERE subject IN (SELECT subject FROM here) AND network = '' AND count > 0
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
+               SELECT $3, 'authn_login_success', id, id, $6, $10::text::inet, $11, $18 FROM account
+           )
+           SELECT EXISTS (SELECT FROM account) AS "done!",
+                  (SELECT locked_until FROM lock) AS locked_until"#,
+        success.at.subject,
+        success.at.network,
+        now,
+        success.account.id,
+        success.verified.changed_at,
+        success.session,
+        success.salt,
+        success.idle_until,
+        success.absolute_until,
+        caller.address.0.to_string(),
+        caller.user_agent,
+        success.upgrade.map(|stored| stored.scheme.as_str()),
+        success.upgrade.and_then(|stored| stored.pepper_id.as_deref()),
+        success.upgrade.map(|stored| stored.hash.as_str()),
+        success.verified.stored.hash,
+        now + limits.known,
+        success.subjects,
+        caller.request_id,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(match (row.done, row.locked_until) {
+        (true, _) => Outcome::SignedIn,
+        (false, Some(until)) => Outcome::Locked(until),
+        (false, None) => Outcome::Changed,
+    })
+}
+
+/// Writes the audit row of a right password for a disabled account.
+///
+/// # Errors
+/// The statement's.
+pub async fn record_disabled(
+    db: impl PgExecutor<'_>,
+    user: Uuid,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     sqlx::query!(
-        r#"WITH here AS (
-               INSERT INTO failures AS f (subject, network, count, last_at, locked_until)
-               VALUES ($1, $2, 1, $3::timestamptz, CASE WHEN $5::integer <= 1 THEN $3::timestamptz + interval '1 second' END)
-               ON CONFLICT (subject, network) DO UPDATE SET
-                   count = CASE WHEN f.last_at > $4 THEN f.count + 1 ELSE 1 END,
-                   last_at = $3,
-                   -- A lock that still holds is not made longer by an attempt that began before it.
-                   locked_until = CASE
-                       WHEN f.locked_until > $3::timestamptz THEN f.locked_until
-                       WHEN f.last_at > $4 AND f.count + 1 >= $5 THEN $3::timestamptz + interval '1 second'
-                           * least($6::float8, 2.0 ^ least(f.count + 1 - $5, 30))
-                   END
-               RETURNING known_until
-           ), everywhere AS (
-               INSERT INTO failures AS f (subject, network, count, last_at)
-               SELECT $1, '', 1, $3 FROM here WHERE known_until IS NULL OR known_until <= $3
-               ON CONFLICT (subject, network) DO UPDATE SET
-                   count = CASE WHEN f.last_at > $4 THEN f.count + 1 ELSE 1 END,
-                   last_at = $3
-           )
-           INSERT INTO audit (at, event, subject, address, user_agent, request_id)
-           VALUES ($3, 'authn_login_fail', $7, $8::text::inet, $9, $10)"#,
-        admitted.subject,
-        network,
+        "INSERT INTO audit (at, event, subject, address, user_agent, request_id)
+         VALUES ($1, 'authn_login_fail_disabled', $2, $3::text::inet, $4, $5)",
         now,
-        now - FORGET,
-        limits.lock_after.map(whole),
-        limits.lock_max.as_secs_f64(),
-        admitted.account.as_ref().map(|account| account.id),
+        user,
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
@@ -221,83 +303,4 @@ pub async fn record_failure(
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// A session to be made.
-#[derive(Debug)]
-pub struct NewSession<'a> {
-    /// Its id.
-    pub id: Uuid,
-    /// Half of its refresh tokens' MAC.
-    pub salt: &'a [u8],
-    /// When it ends without a refresh.
-    pub idle_until: OffsetDateTime,
-    /// When it ends in any case.
-    pub absolute_until: OffsetDateTime,
-}
-
-/// Makes the session, upgrades the hash, forgets the failures, knows the network, writes the audit
-/// row: one statement. `false`, and nothing done, when the account was disabled or its password
-/// changed since [`admit`].
-///
-/// # Errors
-/// The statement's.
-pub async fn succeed(
-    db: impl PgExecutor<'_>,
-    (account, verified): (&Account, &Stored),
-    (session, upgrade): (NewSession<'_>, Option<&Stored>),
-    network: &[u8],
-    caller: &Caller,
-    now: OffsetDateTime,
-) -> Result<bool, Error> {
-    let done = sqlx::query_scalar!(
-        r#"WITH account AS (
-               -- The lock waits for a change of password or status under way; then the row as it
-               -- is after that change decides.
-               SELECT u.id FROM users u JOIN passwords p ON p.user_id = u.id
-               WHERE u.id = $1 AND u.status = 'active' AND p.hash = $2
-               FOR SHARE OF u, p
-           ), session AS (
-               INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at,
-                                     idle_until, absolute_until, address, user_agent)
-               SELECT $3, id, $4, $5, $5, $5, $6, $7, $8::text::inet, $9 FROM account
-           ), upgraded AS (
-               UPDATE passwords SET scheme = $10, pepper_id = $11, hash = $12::text
-               WHERE user_id IN (SELECT id FROM account) AND $12::text IS NOT NULL
-           ), here AS (
-               INSERT INTO failures AS f (subject, network, count, last_at, known_until)
-               SELECT uuid_send(id), $13::bytea, 0, $5, $14::timestamptz FROM account
-               ON CONFLICT (subject, network) DO UPDATE
-               SET count = 0, last_at = $5, locked_until = NULL, known_until = $14
-           ), everywhere AS (
-               UPDATE failures SET count = 0
-               WHERE subject IN (SELECT uuid_send(id) FROM account) AND network = '' AND count > 0
-           ), logged AS (
-               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
-               SELECT $5, 'authn_login_success', id, id, $3, $8::text::inet, $9, $15 FROM account
-           )
-           SELECT EXISTS (SELECT FROM account) AS "done!""#,
-        account.id,
-        verified.hash,
-        session.id,
-        session.salt,
-        now,
-        session.idle_until,
-        session.absolute_until,
-        caller.address.0.to_string(),
-        caller.user_agent,
-        upgrade.map(|stored| stored.scheme.as_str()),
-        upgrade.and_then(|stored| stored.pepper_id.as_deref()),
-        upgrade.map(|stored| stored.hash.as_str()),
-        network,
-        now + KNOWN,
-        caller.request_id,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(done)
-}
-
-fn whole(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }

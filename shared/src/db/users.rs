@@ -76,7 +76,7 @@ pub async fn grant_role(
 ) -> Result<Option<bool>, Error> {
     let granted = sqlx::query!(
         r#"WITH account AS (
-               SELECT id FROM users WHERE username_key = lower($1)
+               SELECT id FROM users WHERE username_key = $1
            ), granted AS (
                INSERT INTO user_roles (user_id, role, granted_at)
                SELECT id, $2, $3 FROM account
@@ -90,7 +90,7 @@ pub async fn grant_role(
                FROM granted
            )
            SELECT EXISTS (SELECT FROM account) AS "found!", EXISTS (SELECT FROM granted) AS "new!""#,
-        username,
+        username.to_lowercase(),
         role.as_str(),
         now,
     )

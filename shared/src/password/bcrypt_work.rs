@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bcrypt::{BcryptError, HashParts};
 
+/// Highest cost of any hash: each step doubles the work, and 15 takes two seconds.
+const MAX_COST: u32 = 15;
 /// Hashed when there is nothing to check: its answer is thrown away.
 const DUMMY_INPUT: &[u8] = b"no such account";
 /// Of 16 bytes, as every salt.
@@ -19,7 +21,7 @@ pub(super) fn hash(input: &[u8], cost: u32, rounds: &AtomicU64) -> Result<String
 /// Whether the input makes this hash. A wrong answer costs at least 2^`cost` rounds in all.
 pub(super) fn check(input: &[u8], hash: &str, cost: u32, rounds: &AtomicU64) -> bool {
     let Some(stored_cost) = cost_of(hash) else {
-        tracing::error!("a stored hash is not bcrypt");
+        tracing::error!("a stored hash is not bcrypt of a cost up to 15");
         dummy(cost, rounds);
         return false;
     };
@@ -40,9 +42,10 @@ pub(super) fn dummy(cost: u32, rounds: &AtomicU64) {
     std::hint::black_box(done.is_ok());
 }
 
-/// The cost written in a hash.
+/// The cost written in a hash; none when it is malformed or would take minutes.
 pub(super) fn cost_of(hash: &str) -> Option<u32> {
-    HashParts::from_str(hash).ok().map(|parts| parts.get_cost())
+    let cost = HashParts::from_str(hash).ok()?.get_cost();
+    (cost <= MAX_COST).then_some(cost)
 }
 
 fn count(cost: u32, rounds: &AtomicU64) {

@@ -1,4 +1,4 @@
-//! Passwords at cost 4, the lowest bcrypt has.
+//! Passwords at low costs.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ fn passwords(pepper: &Pepper, cost: u32) -> Passwords {
 
 fn pepper() -> Pepper {
     let keys = BTreeMap::from([("p1".to_owned(), Key::generate().unwrap())]);
-    Pepper { current: "p1".to_owned(), keys }
+    Pepper { current: "p1".to_owned(), keys, identifiers: Key::generate().unwrap() }
 }
 
 fn password(text: &str) -> Password {

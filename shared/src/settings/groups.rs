@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{Bytes, Reader, Value};
@@ -15,7 +17,7 @@ pub struct Database {
     pub url: SecretString,
     /// `DATABASE_POOL`: connections at most.
     pub pool: u32,
-    /// `DATABASE_TIMEOUT`: the wait for a connection and, again, for a statement's answer.
+    /// `DATABASE_TIMEOUT`: the wait for a connection and a statement's answer, together.
     pub timeout: Duration,
 }
 
@@ -31,17 +33,24 @@ impl Database {
 
     /// Reads the group but for the address, which the caller knows.
     pub fn at(url: impl Into<SecretString>, reader: &mut Reader) -> Self {
+        let url = url.into();
+        let shown = url.expose_secret();
+        if !shown.is_empty() && shown.parse::<PgConnectOptions>().is_err() {
+            reader.refuse("DATABASE_URL: an address like `postgres://user:password@host/name`");
+        }
         Self {
-            url: url.into(),
-            pool: reader.get(
+            url,
+            pool: reader.get_in(
                 "DATABASE_POOL",
                 "10",
+                ("1", "1000"),
                 "Connections to Postgres at most. More let more statements run at once and cost the server memory.",
             ),
-            timeout: reader.get(
+            timeout: reader.get_in(
                 "DATABASE_TIMEOUT",
                 "2s",
-                "Longest wait for a connection and for a statement's answer; then 503.",
+                ("100ms", "60s"),
+                "Longest wait for a connection and a statement's answer together; then 503.",
             ),
         }
     }
@@ -93,17 +102,22 @@ impl Http {
                 "ORIGIN_VERIFY",
                 "The generated secret that CloudFront sends as `X-Origin-Verify`; needed by `CLIENT_ADDRESS=cloudfront`.",
             ),
-            body_bytes: reader.get(
+            body_bytes: reader.get_in(
                 "BODY_BYTES",
                 "16 KiB",
+                ("1 KiB", "1 MiB"),
                 "Largest request body; a larger one is 413.",
             ),
-            body_timeout: reader.get(
+            body_timeout: reader.get_in(
                 "BODY_TIMEOUT",
                 "10s",
+                ("100ms", "60s"),
                 "Longest wait for a whole request body; then 408.",
             ),
         };
+        if http.origin_verify.as_ref().is_some_and(|secret| secret.expose_secret().len() < 16) {
+            reader.refuse("ORIGIN_VERIFY: a generated secret of at least 16 characters");
+        }
         if http.client_address == Mode::Cloudfront && http.origin_verify.is_none() {
             reader.refuse("CLIENT_ADDRESS=cloudfront needs ORIGIN_VERIFY, the generated secret that CloudFront sends");
         }
@@ -161,9 +175,10 @@ impl Tokens {
                 "keywire",
                 "Claim `aud` of access tokens; functions and nodes must agree.",
             ),
-            access_lifetime: reader.get(
+            access_lifetime: reader.get_in(
                 "ACCESS_TOKEN_LIFETIME",
                 "1h",
+                ("1s", "30d"),
                 "How long an access token is valid. Revocation does not wait for it.",
             ),
         }
@@ -204,7 +219,7 @@ pub struct Log {
 impl Log {
     /// Reads the group.
     pub fn read(reader: &mut Reader) -> Self {
-        Self {
+        let log = Self {
             filter: reader.get(
                 "LOG",
                 "info",
@@ -215,6 +230,10 @@ impl Log {
                 "auto",
                 "`text`, `json`, or `auto`: text at a terminal, JSON elsewhere.",
             ),
+        };
+        if let Err(why) = EnvFilter::try_new(&log.filter) {
+            reader.refuse(format!("LOG: {why}"));
         }
+        log
     }
 }

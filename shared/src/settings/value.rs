@@ -128,7 +128,9 @@ impl Value for PathBuf {
 
 impl Value for Url {
     fn parse(text: &str) -> Result<Self, String> {
-        Url::parse(text).map_err(|_| "a URL like `https://app.example.com`".to_owned())
+        // Without a scheme, `localhost:8080` is a URL of scheme `localhost` whose origin is `null`.
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.ok_or_else(|| "a URL like `https://app.example.com`".to_owned())
     }
 }
 
@@ -175,6 +177,15 @@ mod tests {
     fn off_turns_a_limit_off() {
         assert_eq!(Option::<Rate>::parse("off"), Ok(None));
         assert!(Option::<u32>::parse("none").is_err());
+    }
+
+    #[test]
+    fn a_url_needs_its_scheme() {
+        assert!(Url::parse("localhost:8080").is_ok(), "the crate takes it");
+        for text in ["localhost:8080", "app.example.com", "ftp://example.com", "file:///x"] {
+            assert!(<Url as Value>::parse(text).is_err(), "{text}");
+        }
+        assert!(<Url as Value>::parse("http://localhost:8080").is_ok());
     }
 
     #[test]
