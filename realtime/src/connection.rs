@@ -32,6 +32,9 @@ use socket::Socket;
 /// tungstenite allocates this for each connection and fills it with zeros before each read.
 const READ_BUFFER_BYTES: usize = 1024;
 
+/// Room for control frames behind the largest message in tungstenite's write buffer.
+const CONTROL_BYTES: usize = 1024;
+
 /// A connection while it relays.
 pub(crate) struct Connection {
     ws: WebSocketStream<Socket>,
@@ -78,6 +81,9 @@ impl Connection {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
+            // One message and a few control frames. Without a cap, Pongs that the client does not
+            // read would grow it for ever; at the cap only the newest Pong is kept.
+            .max_write_buffer_size(max + CONTROL_BYTES)
             .max_message_size(Some(max))
             .max_frame_size(Some(max));
         let heartbeat = &settings.heartbeat;
@@ -186,7 +192,8 @@ impl Connection {
         if let Some(code) = self.member.outbox.ending() {
             return Poll::Ready(Event::Ending(code));
         }
-        while let Poll::Ready(ready) = self.ws.poll_ready_unpin(cx) {
+        // Flushed before each frame: it finds an empty buffer, which it is sure to fit into.
+        while let Poll::Ready(ready) = self.ws.poll_flush_unpin(cx) {
             let message = if std::mem::take(&mut self.ping) {
                 Some(Message::Ping(bytes::Bytes::new()))
             } else {

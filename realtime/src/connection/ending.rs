@@ -94,6 +94,10 @@ pub(super) async fn finish(mut ws: WebSocketStream<Socket>, outbox: &Outbox, end
 
 /// Writes what is queued and then the Close, after the rest of a frame under way.
 async fn say_close(ws: &mut WebSocketStream<Socket>, outbox: &Outbox, code: CloseCode) -> bool {
+    // A frame under way may leave no room in the buffer for the next.
+    if ws.flush().await.is_err() {
+        return false;
+    }
     while let Some(publication) = outbox.queue.pop() {
         if ws.feed(publication.into()).await.is_err() {
             return false;

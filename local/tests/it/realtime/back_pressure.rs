@@ -186,3 +186,27 @@ async fn a_burst_from_many_senders_at_once_cuts_nobody() {
     }
     assert_eq!(node.metric("keywire_closes_total{code=\"4008\"}").await, 0);
 }
+
+/// KiB of this process that are in memory, the node's and the test's.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn pings_of_a_client_that_does_not_read_do_not_grow_the_node() {
+    const PINGS: usize = 200_000;
+    let node = TestNode::start(FREE).await;
+    let mut pinger = node.connect_narrow().await;
+    // Each asks for a Pong as large as a control frame may be: 25 MB that nobody takes.
+    let ping = Message::Ping(vec![0; 125].into());
+    pinger.send(ping.clone()).await.unwrap();
+    let before = resident();
+    for _ in 1..PINGS {
+        soon("sending", pinger.send(ping.clone())).await.unwrap();
+    }
+    node.metric_reaches("keywire_received_bytes_total", (PINGS * 131) as u64).await;
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 10 * 1024, "{grown} KiB for one client");
+}
