@@ -160,10 +160,16 @@ async fn connection(
     place: Option<Place>,
 ) {
     let accept = &node.settings().accept;
-    if !speaks(&stream, accept.first_byte).await {
+    let kept = place.is_some();
+    let spoken = tokio::select! {
+        biased;
+        spoken = speaks(&stream, accept.first_byte) => spoken,
+        // Nobody is owed an answer yet, and the drain need not wait for one who is silent.
+        () = node.phase().closing(), if kept => false,
+    };
+    if !spoken {
         return;
     }
-    let kept = place.is_some();
     let service =
         service_fn(move |request| router.clone().oneshot(prepare(request, peer, place.as_ref())));
     let connection = http1::Builder::new()
@@ -176,7 +182,9 @@ async fn connection(
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = node.phase().closing() => {
+        // Only for a connection that is kept: one that serves a single request ends by itself, and
+        // hyper would end it before it has read that request.
+        () = node.phase().closing(), if kept => {
             connection.as_mut().graceful_shutdown();
             match timeout(REQUEST_GRACE, connection).await {
                 Ok(served) => served,
