@@ -31,7 +31,7 @@ pub struct Full;
 pub struct Patience {
     /// How long a reader may take nothing before publishers stop waiting for it.
     pub stall: Duration,
-    /// The longest one reader may keep publishers waiting without getting below half its cap: a
+    /// How long one reader may keep publishers waiting; taking half its cap earns as long again. A
     /// client that reads a byte now and then would otherwise hold the room to its own pace.
     pub pause: Duration,
 }
@@ -70,16 +70,19 @@ pub struct Backlog<T> {
     items: VecDeque<T>,
     bytes: usize,
     cap: usize,
+    patience: Patience,
     /// Since when the reader takes nothing; `None` while it was not seen to refuse.
     blocked: Option<Instant>,
-    /// Since when more than half the cap waits.
+    /// Since when publishers may have waited for this reader, less what it has earned by taking
+    /// bytes: from more than half the cap until nothing waits. Getting just below half does not end
+    /// it, or a slow reader would set the pace for ever.
     pressing: Option<Instant>,
 }
 
 impl<T: Cost> Backlog<T> {
     /// An empty queue that takes `cap` bytes.
-    pub fn new(cap: usize) -> Self {
-        Self { items: VecDeque::new(), bytes: 0, cap, blocked: None, pressing: None }
+    pub fn new(cap: usize, patience: Patience) -> Self {
+        Self { items: VecDeque::new(), bytes: 0, cap, patience, blocked: None, pressing: None }
     }
 
     /// Appends an item.
@@ -100,14 +103,16 @@ impl<T: Cost> Backlog<T> {
     }
 
     /// Takes the oldest item.
-    pub fn pop(&mut self) -> Option<T> {
+    pub fn pop(&mut self, now: Instant) -> Option<T> {
         let item = self.items.pop_front()?;
-        self.bytes -= item.bytes() + ENTRY_BYTES;
+        let cost = item.bytes() + ENTRY_BYTES;
+        self.bytes -= cost;
+        if let Some(since) = &mut self.pressing {
+            *since = (*since + earned(cost, self.cap, self.patience.pause)).min(now);
+        }
         if self.items.is_empty() {
             // A burst's memory is not kept for the rest of the connection.
             self.items = VecDeque::new();
-        }
-        if !self.is_pressing() {
             self.pressing = None;
         }
         Some(item)
@@ -141,15 +146,23 @@ impl<T: Cost> Backlog<T> {
     }
 
     /// Until when publishers wait for this reader, at most.
-    pub fn pauses_until(&self, patience: Patience, now: Instant) -> Option<Instant> {
-        let since = self.pressing?;
+    pub fn pauses_until(&self, now: Instant) -> Option<Instant> {
+        let Patience { stall, pause } = self.patience;
+        let since = self.pressing.filter(|_| self.is_pressing())?;
         let until = match self.blocked {
             // It has not refused anything: this process is behind, not the reader.
-            None => now + patience.stall,
-            Some(blocked) => (blocked + patience.stall).min(since + patience.pause),
+            None => now + stall,
+            Some(blocked) => (blocked + stall).min(since + pause),
         };
         (until > now).then_some(until)
     }
+}
+
+/// What taking `bytes` adds to a reader's time: half the cap is worth the whole of `pause`.
+fn earned(bytes: usize, cap: usize, pause: Duration) -> Duration {
+    #[expect(clippy::cast_precision_loss, reason = "a share of a wait need not be exact")]
+    let share = bytes as f64 / (cap / 2).max(1) as f64;
+    pause.mul_f64(share)
 }
 
 /// A [`Backlog`] between tasks: any may push, one reads.
@@ -163,7 +176,8 @@ pub struct Queue<T: Cost> {
 impl<T: Cost> Queue<T> {
     /// An empty queue that takes `cap` bytes.
     pub fn new(cap: usize, pool: Arc<Pool>) -> Self {
-        Self { backlog: Mutex::new(Backlog::new(cap)), reader: AtomicWaker::new(), pool }
+        let backlog = Mutex::new(Backlog::new(cap, pool.patience));
+        Self { backlog, reader: AtomicWaker::new(), pool }
     }
 
     /// Appends an item and wakes the reader; tells whether the queue is now pressing.
@@ -185,7 +199,7 @@ impl<T: Cost> Queue<T> {
     pub fn pop(&self) -> Option<T> {
         let mut backlog = self.lock();
         let before = (backlog.bytes(), backlog.is_pressing());
-        let item = backlog.pop()?;
+        let item = backlog.pop(Instant::now())?;
         self.freed(before, &backlog);
         Some(item)
     }
@@ -237,7 +251,7 @@ impl<T: Cost> Queue<T> {
 
     /// Until when publishers wait for this reader, at most.
     pub fn pauses_until(&self, now: Instant) -> Option<Instant> {
-        self.lock().pauses_until(self.pool.patience, now)
+        self.lock().pauses_until(now)
     }
 
     fn freed(&self, (bytes, pressing): (usize, bool), backlog: &Backlog<T>) {

@@ -19,7 +19,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A backlog just over half its cap.
 fn pressing(now: Instant) -> Backlog<Item> {
-    let mut backlog = Backlog::new(CAP);
+    let mut backlog = Backlog::new(CAP, PATIENCE);
     backlog.push(Item(CAP / 2), now).unwrap();
     backlog
 }
@@ -27,7 +27,7 @@ fn pressing(now: Instant) -> Backlog<Item> {
 #[test]
 fn a_queue_never_holds_more_than_its_cap() {
     let now = Instant::now();
-    let mut backlog = Backlog::new(CAP);
+    let mut backlog = Backlog::new(CAP, PATIENCE);
     for _ in 0..10_000 {
         // Empty messages count, too: each costs its entry.
         if backlog.push(Item(0), now).is_err() {
@@ -42,10 +42,10 @@ fn a_queue_never_holds_more_than_its_cap() {
 #[test]
 fn below_half_the_cap_nobody_waits() {
     let now = Instant::now();
-    let mut backlog = Backlog::new(CAP);
+    let mut backlog = Backlog::new(CAP, PATIENCE);
     backlog.push(Item(CAP / 4), now).unwrap();
     backlog.refused(now);
-    assert_eq!(backlog.pauses_until(PATIENCE, now), None);
+    assert_eq!(backlog.pauses_until(now), None);
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn a_reader_that_still_takes_bytes_pauses_the_publishers() {
         let now = start + step * STALL / 2;
         backlog.accepted();
         backlog.refused(now);
-        assert!(backlog.pauses_until(PATIENCE, now).is_some(), "step {step}");
+        assert!(backlog.pauses_until(now).is_some(), "step {step}");
     }
-    backlog.pop();
-    assert_eq!(backlog.pauses_until(PATIENCE, start + 5 * STALL), None);
+    backlog.pop(start + 5 * STALL);
+    assert_eq!(backlog.pauses_until(start + 5 * STALL), None);
 }
 
 #[test]
@@ -68,8 +68,8 @@ fn a_reader_that_takes_nothing_stops_pausing_after_the_stall_time() {
     let mut backlog = pressing(start);
     backlog.refused(start);
     backlog.refused(start + 100 * MILLISECOND);
-    assert_eq!(backlog.pauses_until(PATIENCE, start + 100 * MILLISECOND), Some(start + STALL));
-    assert_eq!(backlog.pauses_until(PATIENCE, start + STALL), None);
+    assert_eq!(backlog.pauses_until(start + 100 * MILLISECOND), Some(start + STALL));
+    assert_eq!(backlog.pauses_until(start + STALL), None);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_trickling_reader_pauses_for_the_limit_and_no_longer() {
         let now = start + step * MILLISECOND;
         backlog.accepted();
         backlog.refused(now);
-        if backlog.pauses_until(PATIENCE, now).is_some() {
+        if backlog.pauses_until(now).is_some() {
             paused += MILLISECOND;
         }
     }
@@ -89,11 +89,36 @@ fn a_trickling_reader_pauses_for_the_limit_and_no_longer() {
 }
 
 #[test]
+fn a_slow_reader_pauses_for_no_longer_than_what_it_takes_earns() {
+    let start = Instant::now();
+    let mut backlog = pressing(start);
+    let (mut paused, mut taken) = (Duration::ZERO, 0);
+    for step in 0..60_000 {
+        let now = start + step * MILLISECOND;
+        if step % 500 == 0 && backlog.pop(now).is_some() {
+            taken += 1;
+            backlog.accepted();
+        }
+        backlog.refused(now);
+        if backlog.pauses_until(now).is_some() {
+            paused += MILLISECOND;
+        } else if backlog.push(Item(0), now).is_err() {
+            // Its connection is closed 4008.
+            break;
+        }
+    }
+    // The first item was half the cap, the others are empty.
+    let first = earned(CAP / 2 + ENTRY_BYTES, CAP, PAUSE_LIMIT);
+    let other = earned(ENTRY_BYTES, CAP, PAUSE_LIMIT);
+    assert!(paused <= PAUSE_LIMIT + first + taken * other, "{paused:?} for {taken} items");
+}
+
+#[test]
 fn a_process_that_is_behind_itself_keeps_its_readers() {
     let start = Instant::now();
     let backlog = pressing(start);
     // Nobody tried to write yet, so the reader has refused nothing, however long it takes.
-    assert!(backlog.pauses_until(PATIENCE, start + 10 * PAUSE_LIMIT).is_some());
+    assert!(backlog.pauses_until(start + 10 * PAUSE_LIMIT).is_some());
 }
 
 #[tokio::test]

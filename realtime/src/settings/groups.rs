@@ -145,7 +145,7 @@ impl Queues {
                 pause: reader.get(
                     "PAUSE_LIMIT",
                     "2s",
-                    "The longest one slow reader may make senders wait at a time, even while it reads a little.",
+                    "How long one slow reader may make senders wait; each half of QUEUE_BYTES it takes earns it as long again. Divided into that half it is the slowest pace senders adapt to.",
                 ),
             },
         }
