@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::hub::Outbox;
 use crate::metrics::Metrics;
@@ -48,8 +49,9 @@ impl Socket {
                 self.outbox.queue.accepted();
                 self.metrics.bytes_sent.increment(*bytes as u64);
             }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.outbox.queue.refused(),
+            // Without budget tokio did not ask the socket: that is no refusal of the reader's.
+            Poll::Pending if has_budget_remaining() => self.outbox.queue.refused(),
+            Poll::Ready(Err(_)) | Poll::Pending => {}
         }
         result
     }
