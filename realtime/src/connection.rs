@@ -189,11 +189,12 @@ impl Connection {
     /// Writes what the socket takes, then reads if it may.
     fn poll_socket(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<Event> {
         self.member.outbox.register(cx.waker());
-        if let Some(code) = self.member.outbox.ending() {
-            return Poll::Ready(Event::Ending(code));
-        }
         // Flushed before each frame: it finds an empty buffer, which it is sure to fit into.
         while let Poll::Ready(ready) = self.ws.poll_flush_unpin(cx) {
+            // Asked before each frame: what follows a message that was not queued must not go out.
+            if self.member.outbox.ending().is_some() {
+                break;
+            }
             let message = if std::mem::take(&mut self.ping) {
                 Some(Message::Ping(bytes::Bytes::new()))
             } else {
@@ -203,6 +204,9 @@ impl Connection {
             if let Err(error) = ready.and_then(|()| self.ws.start_send_unpin(message)) {
                 return Poll::Ready(Event::Failed(error));
             }
+        }
+        if let Some(code) = self.member.outbox.ending() {
+            return Poll::Ready(Event::Ending(code));
         }
         if !reading {
             return Poll::Pending;
