@@ -58,9 +58,6 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
     }
     let handshake = Handshake::read(&parts)?;
     let identity = identify(&node, &handshake).await?;
-    if node.phase().now() == Phase::Closing {
-        return Err(Problem::unavailable().detail("The node is going away."));
-    }
     let held = hold(&node, &mut parts, identity)?;
     let expires = identity.map(|identity| identity.expires);
     let upgraded =
@@ -68,6 +65,11 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
     // Joined before the 101 goes out: whatever is published once the client knows it is connected
     // reaches it.
     let member = node.hub().join();
+    // Asked once it is a member: the drain's last look at the members comes after this phase began,
+    // so whoever is not refused here is sent away there.
+    if node.phase().now() == Phase::Closing {
+        return Err(Problem::unavailable().detail("The node is going away."));
+    }
     tokio::spawn(take_over(node, member, upgraded, expires, held));
     Ok(switching(handshake))
 }
