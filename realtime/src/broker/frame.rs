@@ -65,6 +65,11 @@ pub(super) fn encode(source: Source, content: &Content) -> Bytes {
     frame.freeze()
 }
 
+/// Whether a frame of ours is a probe.
+pub(super) fn is_probe(frame: &[u8]) -> bool {
+    frame.get(1) == Some(&PROBE)
+}
+
 /// Reads a frame; `None` when it is not understood.
 pub(super) fn decode(frame: &Bytes) -> Option<(Source, Content)> {
     let (head, _) = frame.split_first_chunk::<HEAD_BYTES>()?;
@@ -96,7 +101,9 @@ mod tests {
             Content::Publication(Publication::Binary(Bytes::new())),
             Content::Probe(7),
         ] {
-            assert_eq!(decode(&encode(source, &content)), Some((source, content)));
+            let frame = encode(source, &content);
+            assert_eq!(is_probe(&frame), matches!(content, Content::Probe(_)));
+            assert_eq!(decode(&frame), Some((source, content)));
         }
     }
 

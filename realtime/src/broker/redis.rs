@@ -17,7 +17,7 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
-use tokio::time::{interval_at, sleep};
+use tokio::time::{interval_at, sleep, sleep_until};
 
 use super::frame::{self, Content, Source};
 use super::{Broker, Inbound, State};
@@ -28,8 +28,9 @@ use crate::settings;
 
 /// The channel of the plain lobby, after `REDIS_PREFIX`.
 const PLAIN: &str = "plain";
-/// Publications in one round trip at most.
-const BATCH: usize = 512;
+/// Frames in one round trip at most: so many that `BATCH_BYTES` is what bounds a batch, and a probe
+/// does not wait behind many round trips.
+const BATCH: usize = 16_384;
 /// Bytes in one round trip at most, but for a single larger message.
 const BATCH_BYTES: usize = 1 << 20;
 /// The first wait before a broken link is built anew; it doubles up to the longest.
@@ -58,7 +59,8 @@ pub struct Redis {
 struct Probes {
     /// The number of the last probe sent, and when.
     sent: (u64, Instant),
-    /// When one of this link last came round.
+    /// When any own frame of this link last came round: a probe behind many messages may be late
+    /// while the link is as well as can be.
     heard: Instant,
 }
 
@@ -69,6 +71,13 @@ struct Link {
     _subscribe: MultiplexedConnection,
     /// Rung when the subscribed connection ends.
     lost: Arc<Notify>,
+}
+
+/// Publications on their way to Redis. Dropped before they are known to have arrived, they count as
+/// lost: at most once means not to ask again.
+struct InFlight<'a> {
+    metrics: &'a Metrics,
+    count: u64,
 }
 
 /// Why a link was given up.
@@ -164,6 +173,8 @@ impl Redis {
     }
 
     async fn run(&self, link: Link) -> Broken {
+        // What came after the last link was given up, between `up` being asked and being lowered.
+        self.forget();
         self.lock().heard = Instant::now();
         self.probe();
         tokio::select! {
@@ -180,9 +191,11 @@ impl Redis {
             let mut frame = Some(std::future::poll_fn(|cx| self.outbound.poll_pop(cx)).await);
             let mut batch = redis::pipe();
             let (mut count, mut bytes) = (0, 0);
+            let mut in_flight = InFlight { metrics: &self.metrics, count: 0 };
             while let Some(next) = frame {
                 bytes += next.len();
                 count += 1;
+                in_flight.count += u64::from(!frame::is_probe(&next));
                 batch.cmd("PUBLISH").arg(&self.channel).arg(&next[..]).ignore();
                 frame =
                     if count < BATCH && bytes < BATCH_BYTES { self.outbound.pop() } else { None };
@@ -191,26 +204,25 @@ impl Redis {
             let answered = batch.query_async::<()>(&mut publish).await;
             self.outbound.accepted();
             match answered {
-                Ok(()) => self.metrics.relay_sent.increment(count as u64),
-                Err(error) => {
-                    // They may have arrived or not; at most once means not to ask again.
-                    self.metrics.relay_dropped_out.increment(count as u64);
-                    return error;
-                }
+                Ok(()) => in_flight.arrived(),
+                Err(error) => return error,
             }
         }
     }
 
-    /// Sends probes and ends when none comes round.
+    /// Sends probes and ends when nothing comes round.
     async fn watch(&self) {
         let every = self.settings.probe_interval;
         let mut tick = interval_at((Instant::now() + every).into(), every);
         loop {
-            tick.tick().await;
-            if self.lock().heard.elapsed() > self.settings.timeout {
+            let silent = self.lock().heard + self.settings.timeout;
+            if silent <= Instant::now() {
                 return;
             }
-            self.probe();
+            tokio::select! {
+                _ = tick.tick() => self.probe(),
+                () = sleep_until(silent.into()) => {}
+            }
         }
     }
 
@@ -230,23 +242,22 @@ impl Redis {
         let PushInfo { kind: PushKind::Message, mut data } = push else { return };
         let Some(Value::BulkString(frame)) = data.pop() else { return };
         match frame::decode(&frame.into()) {
-            Some((source, Content::Probe(number))) if source == self.source => {
-                self.came_round(number);
+            Some((source, content)) if source == self.source => {
+                self.lock().heard = Instant::now();
+                if let Content::Probe(number) = content {
+                    self.came_round(number);
+                }
             }
-            Some((source, Content::Publication(publication))) if source != self.source => {
-                self.inbound.push(publication);
-            }
-            Some(_) => {}
+            Some((_, Content::Publication(publication))) => self.inbound.push(publication),
+            Some((_, Content::Probe(_))) => {}
             None => self.metrics.relay_dropped_in.increment(1),
         }
     }
 
     fn came_round(&self, number: u64) {
-        let mut probes = self.lock();
-        let now = Instant::now();
-        probes.heard = now;
+        let probes = self.lock();
         if probes.sent.0 == number {
-            self.metrics.relay_seconds.record(now - probes.sent.1);
+            self.metrics.relay_seconds.record(probes.sent.1.elapsed());
         }
         drop(probes);
         if !self.up.swap(true, Ordering::AcqRel) {
@@ -257,8 +268,8 @@ impl Redis {
     /// Drops what waits for a link that is gone: it would come late and out of place.
     fn forget(&self) {
         let mut dropped = 0;
-        while self.outbound.pop().is_some() {
-            dropped += 1;
+        while let Some(frame) = self.outbound.pop() {
+            dropped += u64::from(!frame::is_probe(&frame));
         }
         self.metrics.relay_dropped_out.increment(dropped);
     }
@@ -266,6 +277,18 @@ impl Redis {
     fn lock(&self) -> std::sync::MutexGuard<'_, Probes> {
         // Nothing panics while it is held.
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InFlight<'_> {
+    fn arrived(mut self) {
+        self.metrics.relay_sent.increment(std::mem::take(&mut self.count));
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.metrics.relay_dropped_out.increment(self.count);
     }
 }
 
