@@ -134,6 +134,7 @@ impl Node {
         };
         let pool = Arc::new(Pool::new(settings.queues.patience));
         let hub = Hub::new(settings.queues.clone(), Arc::clone(&pool), Arc::clone(&metrics));
+        tokio::spawn(Metrics::keep_up(Arc::downgrade(&metrics)));
         tokio::spawn(inbound.deliver_to(Arc::clone(&hub), Arc::clone(&pool)));
         Ok(Self(Arc::new(Inner {
             front,
@@ -161,7 +162,7 @@ impl Node {
     }
 
     /// Sends every client away and waits until they are gone, at most `DRAIN_DELAY` +
-    /// `DRAIN_WINDOW` + 6 s. [`serve()`] ends meanwhile.
+    /// `DRAIN_WINDOW` + 4 s. [`serve()`] ends meanwhile.
     pub async fn drain(&self) {
         drain::drain(self).await;
     }

@@ -3,8 +3,12 @@
 //! Each node has its own recorder, so that several in one process (tests) do not mix, and each
 //! counter is looked up once, not at each message.
 
+use std::sync::Weak;
+use std::time::Duration;
+
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::time::interval;
 
 use crate::close::CloseCode;
 
@@ -155,7 +159,21 @@ impl Default for Metrics {
     }
 }
 
+/// How often samples are put into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 impl Metrics {
+    /// Puts samples into their buckets now and then, for as long as the metrics live: each would
+    /// stay in memory until somebody asks for the text, and nobody may ever ask.
+    pub async fn keep_up(metrics: Weak<Self>) {
+        let mut tick = interval(UPKEEP);
+        while let Some(metrics) = metrics.upgrade() {
+            metrics.handle.run_upkeep();
+            drop(metrics);
+            tick.tick().await;
+        }
+    }
+
     /// Counts a closed socket; `None` is a code that is not ours, which a client may choose freely.
     pub fn closed(&self, code: Option<CloseCode>) {
         let known = self.closes.iter().find(|(known, _)| code == Some(*known));
