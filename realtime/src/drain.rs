@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::Node;
 use crate::close::CloseCode;
@@ -12,7 +12,7 @@ use crate::close::CloseCode;
 /// The pace at which few clients are sent away; many get the whole window.
 const PACE: Duration = Duration::from_millis(10);
 /// How long the last connections may take after the window: the close handshake, a request.
-const REST: Duration = Duration::from_secs(6);
+const REST: Duration = Duration::from_secs(4);
 
 /// How far the node is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ impl Phases {
     }
 }
 
-/// Sends every client away, within `DRAIN_DELAY` + `DRAIN_WINDOW` + 6 s.
+/// Sends every client away, within `DRAIN_DELAY` + `DRAIN_WINDOW` + 4 s.
 pub(crate) async fn drain(node: &Node) {
     let settings = &node.settings().drain;
     node.phase().advance(Phase::Leaving);
@@ -81,11 +81,15 @@ async fn send_away(node: &Node, window: Duration) {
     // A wave at a time: a timer for each of 100,000 clients would tick more finely than it can.
     let wave =
         usize::try_from(PACE.as_nanos() / step.as_nanos().max(1)).unwrap_or(usize::MAX).max(1);
+    let start = Instant::now();
+    let mut sent = 0;
     for members in members.chunks(wave) {
         for member in members {
             member.end(CloseCode::Restart);
+            sent += 1;
         }
-        sleep(step * u32::try_from(members.len()).unwrap_or(u32::MAX)).await;
+        // From the start on, so that the lateness of each wake-up does not add up.
+        sleep_until(start + step * sent).await;
     }
     // Whoever upgraded while the waves went.
     for member in node.hub().members() {
