@@ -38,9 +38,12 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The wait after accepting failed for want of files or memory.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long a request under way may take once the node is going away.
-const REQUEST_GRACE: Duration = Duration::from_secs(5);
+const REQUEST_GRACE: Duration = Duration::from_secs(3);
 /// Connections without a client's place that are served at once: refusals, health and metrics.
 const SPARE_PLACES: usize = 64;
+/// How long such a connection may take for its first byte and for its header: one address must not
+/// hide health from everybody by taking all of these places and saying nothing.
+const SPARE_WAIT: Duration = Duration::from_secs(1);
 /// When a client refused for want of room should come again.
 pub(crate) const FULL_RETRY: Duration = Duration::from_secs(5);
 
@@ -159,11 +162,13 @@ async fn connection(
     node: Node,
     place: Option<Place>,
 ) {
-    let accept = &node.settings().accept;
     let kept = place.is_some();
+    let wait = if kept { Duration::MAX } else { SPARE_WAIT };
+    let accept = &node.settings().accept;
+    let (first_byte, header) = (accept.first_byte.min(wait), accept.header.min(wait));
     let spoken = tokio::select! {
         biased;
-        spoken = speaks(&stream, accept.first_byte) => spoken,
+        spoken = speaks(&stream, first_byte) => spoken,
         // Nobody is owed an answer yet, and the drain need not wait for one who is silent.
         () = node.phase().closing(), if kept => false,
     };
@@ -174,7 +179,7 @@ async fn connection(
         service_fn(move |request| router.clone().oneshot(prepare(request, peer, place.as_ref())));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(accept.header)
+        .header_read_timeout(header)
         .max_header_size(HEAD_BYTES)
         .keep_alive(kept)
         .serve_connection(TokioIo::new(stream), service)
