@@ -50,7 +50,7 @@ impl Handshake {
         Ok(Self {
             accept: accept(headers)?,
             protocol: protocol(&offered)?,
-            token: token(headers, &offered),
+            token: token(headers, &offered)?,
         })
     }
 }
@@ -108,13 +108,23 @@ fn protocol(offered: &[&str]) -> Result<Option<&'static str>> {
     }
 }
 
-fn token(headers: &HeaderMap, offered: &[&str]) -> Option<String> {
-    if let Some(value) = only(headers, &header::AUTHORIZATION) {
-        let (scheme, token) = value.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned());
+/// A Bearer header wins; of another scheme, such as a proxy's Basic, it says nothing about the token.
+fn token(headers: &HeaderMap, offered: &[&str]) -> Result<Option<String>> {
+    let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
+    let bearer = authorizations.next().and_then(bearer);
+    if authorizations.next().is_some() {
+        return Err(bad("Authorization may stand once."));
     }
-    let entry = offered.iter().find_map(|entry| entry.strip_prefix(BEARER))?;
-    String::from_utf8(URL_SAFE_NO_PAD.decode(entry).ok()?).ok()
+    let entry = || {
+        let entry = offered.iter().find_map(|entry| entry.strip_prefix(BEARER))?;
+        String::from_utf8(URL_SAFE_NO_PAD.decode(entry).ok()?).ok()
+    };
+    Ok(bearer.or_else(entry))
+}
+
+fn bearer(authorization: &HeaderValue) -> Option<String> {
+    let (scheme, token) = authorization.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -188,6 +198,11 @@ mod tests {
         assert_eq!(handshake.protocol, Some("keywire.plain"));
         let handshake = read(&[("authorization", Some("bearer a.b.c"))]).unwrap();
         assert_eq!(handshake.token.as_deref(), Some("a.b.c"));
+        let both = [
+            ("authorization", Some("Basic dXNlcjpwYXNz")),
+            ("sec-websocket-protocol", Some(entry.as_str())),
+        ];
+        assert_eq!(read(&both).unwrap().token.as_deref(), Some("a.b.c"));
         let only_bearer = read(&[("sec-websocket-protocol", Some("keywire.bearer.!"))]).unwrap();
         assert_eq!((only_bearer.token, only_bearer.protocol), (None, None));
     }
