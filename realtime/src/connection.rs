@@ -133,7 +133,7 @@ impl Connection {
         tokio::pin!(timer);
         let node = self.node.clone();
         loop {
-            // Made before publishing is tried, so that a ring in between is not missed.
+            // Made before what is held is tried again, so that a ring in between is not missed.
             let relief = node.pool().relief.notified();
             let now = Instant::now();
             let reading = self.may_read(now);
@@ -144,22 +144,22 @@ impl Connection {
             set(timer.as_mut(), deadline);
             let holding = self.held.is_some();
             tokio::select! {
+                // The socket first: a Pong that has come counts before the time-out that has passed.
+                biased;
                 event = poll_fn(|cx| self.poll_socket(cx, reading)) => {
                     if let Some(end) = self.happened(event) {
                         return end;
                     }
                 }
-                () = relief, if holding => self.retry(),
+                () = relief, if holding => {}
                 () = timer.as_mut() => {}
             }
         }
     }
 
-    /// Tries again to publish what is held if its time has come; tells whether the socket may be read.
+    /// Tries again to publish what is held; tells whether the socket may be read.
     fn may_read(&mut self, now: Instant) -> bool {
-        if self.held.as_ref().is_some_and(|held| held.until <= now) {
-            self.retry();
-        }
+        self.retry();
         self.slow_until = self.slow_until.filter(|until| *until > now);
         let reading = self.held.is_none() && self.slow_until.is_none();
         if reading {
