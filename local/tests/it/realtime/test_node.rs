@@ -141,11 +141,12 @@ impl TestNode {
         String::from_utf8(self.exchange(request.as_bytes()).await).unwrap()
     }
 
-    /// The value of a metric, label included.
+    /// The value of a metric, label included; one that the node does not have fails the test.
     pub(super) async fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0, |value| value.trim().parse().unwrap())
+        let value = line.unwrap_or_else(|| panic!("no metric {name} in\n{text}"));
+        value.trim().parse().unwrap()
     }
 
     /// Waits until a metric is at least this.
