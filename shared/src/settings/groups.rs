@@ -49,7 +49,7 @@ impl Database {
             timeout: reader.get_in(
                 "DATABASE_TIMEOUT",
                 "2s",
-                ("100ms", "60s"),
+                ("100ms", "10min"),
                 "Longest wait for a connection and a statement's answer together; then 503.",
             ),
         }

@@ -66,7 +66,7 @@ impl Stack {
 /// What every function of the template is told, hashes made quick.
 pub(crate) fn common() -> Vec<(&'static str, String)> {
     let pairs = [
-        ("BCRYPT_COST", "4"),
+        ("BCRYPT_COST", "10"),
         ("CLIENT_ADDRESS", "gateway"),
         ("DATABASE_POOL", "1"),
         ("LOG_FORMAT", "json"),
