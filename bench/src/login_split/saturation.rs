@@ -156,6 +156,14 @@ impl Saturated {
         shares[(shares.len() - 1) / 2]
     }
 
+    /// What bare bcrypt reached of the rate that all cores would have if every hash took as long as
+    /// the fastest, in milliseconds: the slowest phase counts.
+    pub(super) fn quiet(&self, fastest: f64) -> f64 {
+        let fewest = self.pairs.iter().map(|pair| pair.hashes).min().unwrap_or(0);
+        let cores = machine::cores() as u128;
+        ratio(fewest as u128, cores * u128::from(self.seconds)) * fastest / 1e3
+    }
+
     /// The rates and what each login cost the processor.
     pub(super) fn json(&self) -> Value {
         let total = |count: fn(&Pair) -> usize| self.pairs.iter().map(count).sum::<usize>();
@@ -191,4 +199,29 @@ impl Pair {
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn ratio(of: u128, to: u128) -> f64 {
     of as f64 / to as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saturated(counts: &[(usize, usize)]) -> Saturated {
+        let used = Used { process: Duration::ZERO, descendants: Duration::ZERO };
+        let pairs = counts.iter().map(|&(logins, hashes)| Pair { logins, hashes, used }).collect();
+        Saturated { pairs, seconds: 10, connections: 8 }
+    }
+
+    #[test]
+    fn the_share_is_the_lower_median_of_the_pairs() {
+        let share = saturated(&[(90, 100), (97, 100), (150, 100), (96, 100)]).share();
+        assert!((share - 0.96).abs() < 1e-9, "{share}");
+    }
+
+    #[test]
+    fn one_disturbed_phase_makes_a_run_disturbed() {
+        // Hashes of 100 ms: ten a second on each core.
+        let full = machine::cores() * 100;
+        assert!((saturated(&[(1, full), (1, full)]).quiet(100.0) - 1.0).abs() < 1e-9);
+        assert!((saturated(&[(1, full), (1, full / 2)]).quiet(100.0) - 0.5).abs() < 1e-9);
+    }
 }
