@@ -220,7 +220,8 @@ impl Redis {
         };
         url.map(|url| {
             let known = ["redis://", "rediss://", "redis+unix://", "unix://"];
-            if !known.iter().any(|scheme| url.starts_with(scheme)) {
+            let shaped = url::Url::parse(&url).is_ok();
+            if !shaped || !known.iter().any(|scheme| url.starts_with(scheme)) {
                 reader.refuse("REDIS_URL: an address like `redis://host:6379`, `rediss://…` or `unix:///path`");
             }
             redis

@@ -33,6 +33,7 @@ fn contradictions_are_refused_at_start() {
         &[("REALTIME_PLAIN", "yes")],
         &[("REALTIME_PLAIN", "auth")],
         &[("REDIS_URL", "http://localhost")],
+        &[("REDIS_URL", "redis://host:notaport")],
         &[("REDIS_URL", "redis://a"), ("REDIS_PROBE_INTERVAL", "5s")],
         &[("REDIS_URL", "redis://a"), ("REDIS_QUEUE_BYTES", "64 KiB")],
     ] {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+/// Longest duration taken: added to any time, it stays in the calendar.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// A type that can be read from a variable's text.
 pub trait Value: Sized {
     /// Parses the trimmed, non-empty text.
@@ -80,7 +83,8 @@ impl Value for Duration {
         if text == "0" {
             return Ok(Self::ZERO);
         }
-        humantime::parse_duration(text).map_err(|_| "a duration like `25s` or `200ms`".to_owned())
+        let duration = humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST);
+        duration.ok_or_else(|| "a duration like `25s` or `200ms`, at most 100 years".to_owned())
     }
 }
 
@@ -193,5 +197,6 @@ mod tests {
         assert_eq!(Duration::parse("25s"), Ok(Duration::from_secs(25)));
         assert_eq!(Duration::parse("0"), Ok(Duration::ZERO));
         assert!(Duration::parse("25").is_err());
+        assert!(Duration::parse("1000000y").is_err(), "no time lies so far ahead");
     }
 }
