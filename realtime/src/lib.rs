@@ -20,6 +20,7 @@ pub mod broker;
 pub mod close;
 mod connection;
 pub mod drain;
+pub mod frame;
 mod health;
 pub mod hub;
 pub mod limits;
