@@ -1,5 +1,11 @@
 //! Each rule of the framing by itself.
 
+mod memory;
+mod property;
+mod reference;
+mod source;
+mod text;
+
 use super::*;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -60,13 +66,6 @@ fn binary(bytes: &[u8]) -> Frame<'static> {
 }
 
 #[test]
-fn a_parser_is_small() {
-    assert!(size_of::<Parser>() <= 64, "{}", size_of::<Parser>());
-    assert_eq!(size_of::<Control>(), 16);
-    assert!(size_of::<Frame<'_>>() <= 32);
-}
-
-#[test]
 fn the_examples_of_the_rfc_are_read() {
     // RFC 6455 §5.7, masked: "Hello" whole, then in two fragments.
     let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
@@ -75,16 +74,6 @@ fn the_examples_of_the_rfc_are_read() {
     let (mut parser, mut ping) = (Parser::new(10), frame(0x89, b"Hello"));
     let Ok(Some(Frame::Ping(payload))) = parser.next(&mut &mut ping[..]) else { panic!() };
     assert_eq!(&*payload, b"Hello");
-}
-
-#[test]
-fn a_whole_frame_is_handed_out_where_it_lies() {
-    let mut bytes = [frame(0x81, b"one"), frame(0x82, b"two")].concat();
-    let (mut parser, mut input) = (Parser::new(100), &mut bytes[..]);
-    assert!(matches!(parser.next(&mut input), Ok(Some(Frame::Text(Cow::Borrowed(b"one"))))));
-    assert!(matches!(parser.next(&mut input), Ok(Some(Frame::Binary(Cow::Borrowed(b"two"))))));
-    assert_eq!(parser.next(&mut input), Ok(None));
-    assert_eq!((input.len(), parser.held()), (0, 0));
 }
 
 #[test]
@@ -212,15 +201,6 @@ fn a_close_has_a_code_that_may_be_sent() {
 }
 
 #[test]
-fn the_reason_of_a_close_is_utf8() {
-    let reason = |reason: &[u8]| frame(0x88, &[&[0x03, 0xe8], reason].concat());
-    assert_eq!(frames(reason("Gr\u{fc}\u{df}e".as_bytes())), [Frame::Close(Some(1000))]);
-    for wrong in [&b"\xff"[..], b"ok\xc3", b"\xed\xa0\x80"] {
-        assert_eq!(violation(reason(wrong)), Violation::CloseReason);
-    }
-}
-
-#[test]
 fn after_a_close_nothing_is_handed_out() {
     let bytes = [frame(0x02, b"a"), frame(0x88, b""), frame(0x81, b"late"), vec![0xff]].concat();
     let (mut parser, mut bytes) = (Parser::new(100), bytes);
@@ -239,101 +219,6 @@ fn after_a_violation_there_is_only_that_violation() {
     assert_eq!(parser.held(), 0);
     assert_eq!(parser.next(&mut &mut frame(0x80, b"fine")[..]), Err(Violation::ReservedBit));
     assert_eq!(parser.next(&mut &mut [][..]), Err(Violation::ReservedBit));
-}
-
-#[test]
-fn characters_may_be_cut_by_fragments() {
-    let snowman = "a\u{2603}\u{1f600}".as_bytes();
-    for cut in 0..=snowman.len() {
-        let (front, back) = snowman.split_at(cut);
-        let bytes = [frame(0x01, front), frame(0x89, b"\xff"), frame(0x80, back)].concat();
-        assert_eq!(frames(bytes)[1], text("a\u{2603}\u{1f600}"), "{cut}");
-    }
-}
-
-#[test]
-fn a_text_is_utf8() {
-    // Alone, overlong, a surrogate, over U+10FFFF, cut off.
-    for wrong in [&b"\x80"[..], b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x98"] {
-        assert_eq!(violation(frame(0x81, wrong)), Violation::Text);
-        assert_eq!(frames(frame(0x82, wrong)), [binary(wrong)]);
-        for cut in 0..=wrong.len() {
-            let (front, back) = wrong.split_at(cut);
-            let bytes = [frame(0x01, front), frame(0x00, back), frame(0x80, b"")].concat();
-            assert_eq!(violation(bytes), Violation::Text, "{wrong:x?} {cut}");
-        }
-    }
-}
-
-#[test]
-fn a_wrong_byte_shows_before_its_frame_is_whole() {
-    // How many bytes of each show that it cannot become a text.
-    for (wrong, shown) in [
-        (&b"\x80........"[..], 1),
-        (b"abcdefgh\xff", 9),
-        (b"\xe2\x98.......", 3),
-        (b"\xed\xa0.......", 2),
-        (b"\xf4\x90.......", 2),
-        (b"\xe0\x80.......", 2),
-        (b"\xc0.......", 1),
-    ] {
-        for (first, fragment) in [(0x81, false), (0x01, false), (0x80, true)] {
-            let mut parser = Parser::new(100);
-            if fragment {
-                assert_eq!(parser.next(&mut &mut frame(0x01, b"fine")[..]), Ok(None));
-            }
-            let mut bytes = frame(first, &[wrong, b"and so on"].concat());
-            let (fine, rest) = bytes.split_at_mut(6 + shown - 1);
-            assert_eq!(parser.next(&mut &mut *fine), Ok(None), "{wrong:x?}");
-            assert_eq!(parser.next(&mut &mut rest[..1]), Err(Violation::Text), "{wrong:x?}");
-        }
-    }
-}
-
-#[test]
-fn memory_grows_with_what_has_come_and_is_given_back() {
-    let (mut parser, limit) = (Parser::new(1 << 30), 1 << 20);
-    let (mut head, length) = encode::header(Opcode::Binary, limit);
-    head[1] |= 0x80;
-    let mut bytes = masked(&head[..length], &vec![0; limit]);
-    assert_eq!(parser.next(&mut &mut bytes[..14]), Ok(None));
-    assert_eq!(parser.held(), 0);
-    let mut came = 0;
-    for piece in bytes[14..].chunks_mut(1000) {
-        came += piece.len();
-        if let Some(frame) = parser.next(&mut &mut *piece).unwrap() {
-            assert_eq!(frame, binary(&vec![0; limit]));
-            assert_eq!(parser.held(), 0);
-        } else {
-            assert!((came..=2 * came).contains(&parser.held()), "{came} {}", parser.held());
-        }
-    }
-    assert_eq!(came, limit);
-}
-
-#[test]
-fn a_message_of_many_small_fragments_moves_seldom() {
-    let (mut parser, mut sizes) = (Parser::new(1 << 20), vec![0]);
-    for first in [0x02].into_iter().chain(std::iter::repeat_n(0x00, 10_000)) {
-        assert_eq!(parser.next(&mut &mut frame(first, b"x")[..]), Ok(None));
-        sizes.push(parser.held());
-    }
-    sizes.dedup();
-    assert!(sizes.len() < 20, "{sizes:?}");
-}
-
-#[test]
-fn a_control_frame_in_pieces_leaves_the_message_alone() {
-    let mut parser = Parser::new(100);
-    assert_eq!(parser.next(&mut &mut frame(0x01, b"na\xc3")[..]), Ok(None));
-    let mut ping = frame(0x89, b"\xffping");
-    for byte in &mut ping[..10] {
-        assert_eq!(parser.next(&mut std::slice::from_mut(byte)), Ok(None));
-    }
-    let got = parser.next(&mut &mut ping[10..]);
-    assert_eq!(got, Ok(Some(Frame::Ping(Control((*b"\xffping").into())))));
-    assert_eq!(parser.next(&mut &mut frame(0x80, b"\xafve")[..]), Ok(Some(text("na\u{ef}ve"))));
-    assert_eq!(parser.held(), 0);
 }
 
 #[test]
