@@ -114,7 +114,7 @@ impl Connection {
         let outbox = Arc::clone(&member.outbox);
         // Gone from the hub before the handshake: nothing more is queued for it.
         drop(member);
-        ending::finish(ws, &outbox, end).await;
+        ending::finish(ws, &outbox, end, node.settings().heartbeat.close).await;
         let code = end.code();
         node.metrics().closed(CloseCode::from_number(code));
         // As u64: tracing has no JSON number for u128.

@@ -9,10 +9,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::Node;
 use crate::close::CloseCode;
 
-/// The pace at which few clients are sent away; many get the whole window.
+/// The pace at which few clients are sent away; many get the whole window. No setting: it is the
+/// finest wait a timer keeps well.
 const PACE: Duration = Duration::from_millis(10);
-/// How long the last connections may take after the window: the close handshake, a request.
-const REST: Duration = Duration::from_secs(4);
+/// What the last connections may take after the window beside the close handshake or a request under
+/// way: their tasks have to end as well.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// How far the node is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,15 +60,17 @@ impl Phases {
     }
 }
 
-/// Sends every client away, within `DRAIN_DELAY` + `DRAIN_WINDOW` + 4 s.
+/// Sends every client away, within `DRAIN_DELAY` + `DRAIN_WINDOW` + the longer of `CLOSE_TIMEOUT` and
+/// `REQUEST_GRACE` + 1 s.
 pub(crate) async fn drain(node: &Node) {
-    let settings = &node.settings().drain;
+    let (settings, close) = (&node.settings().drain, node.settings().heartbeat.close);
     node.phase().advance(Phase::Leaving);
     tracing::info!(connections = node.hub().count(), "draining");
     sleep(settings.delay).await;
     node.phase().advance(Phase::Closing);
     send_away(node, settings.window).await;
-    if timeout(REST, node.slots().all_free()).await.is_err() {
+    let rest = close.max(settings.request) + SLACK;
+    if timeout(rest, node.slots().all_free()).await.is_err() {
         tracing::warn!(connections = node.slots().open(), "some connections did not end in time");
     }
     tracing::info!("drained");

@@ -48,7 +48,7 @@ use queue::Pool;
 use settings::Plain;
 use uuid::Uuid;
 
-/// What may wait between nodes of one process.
+/// What may wait between nodes of one process. No setting: only tests have several.
 const MEMORY_QUEUE_BYTES: usize = 16 << 20;
 
 /// A running node. Clones are the same node.
@@ -163,7 +163,8 @@ impl Node {
     }
 
     /// Sends every client away and waits until they are gone, at most `DRAIN_DELAY` +
-    /// `DRAIN_WINDOW` + 4 s. [`serve()`] ends meanwhile.
+    /// `DRAIN_WINDOW` + the longer of `CLOSE_TIMEOUT` and `REQUEST_GRACE` + 1 s. [`serve()`] ends
+    /// meanwhile.
     pub async fn drain(&self) {
         drain::drain(self).await;
     }

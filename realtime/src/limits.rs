@@ -28,18 +28,18 @@ impl Bucket {
 
     /// Takes `units` and tells how long the bucket is overdrawn.
     pub fn take(&mut self, units: u64, now: Instant) -> Option<Duration> {
-        self.full_at = self.full_at.max(now) + self.refill(units);
-        let room = self.refill(self.rate.burst);
+        self.full_at = self.full_at.max(now) + refill(self.rate, units);
+        let room = refill(self.rate, self.rate.burst);
         self.full_at.checked_duration_since(now + room).filter(|wait| !wait.is_zero())
     }
+}
 
-    /// The time in which so many units come back.
-    fn refill(&self, units: u64) -> Duration {
-        // u128, because a byte rate over a day would overflow u64 nanoseconds; then at most a year,
-        // so that adding it to an Instant cannot overflow.
-        let nanos = self.rate.period.as_nanos() * u128::from(units) / u128::from(self.rate.count);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(YEAR).min(YEAR))
-    }
+/// The time in which so many units come back.
+pub fn refill(rate: Rate, units: u64) -> Duration {
+    // u128, because a byte rate over a day would overflow u64 nanoseconds; then at most a year,
+    // so that adding it to an Instant cannot overflow.
+    let nanos = rate.period.as_nanos() * u128::from(units) / u128::from(rate.count);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(YEAR).min(YEAR))
 }
 
 /// A connection's two buckets, messages and bytes.

@@ -28,24 +28,12 @@ use tower::ServiceExt;
 use crate::Node;
 use crate::limits::Slot;
 
-/// Largest request head; beyond it hyper answers 431.
-const HEAD_BYTES: usize = 32 * 1024;
 /// Unsent bytes the kernel keeps for one socket: more wait in the node's own queue, where they are
-/// shared and counted.
+/// shared and counted. No setting: it must stay well below `QUEUE_BYTES` and above one packet.
 const NOT_SENT_BYTES: u32 = 32 * 1024;
-/// How long sent bytes may stay unacknowledged before the kernel gives the peer up.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The wait after accepting failed for want of files or memory.
+/// The wait after accepting failed for want of files or memory: no setting, because it only keeps the
+/// loop from spinning; clients wait in the kernel's queue meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// How long a request under way may take once the node is going away.
-const REQUEST_GRACE: Duration = Duration::from_secs(3);
-/// Connections without a client's place that are served at once: refusals, health and metrics.
-const SPARE_PLACES: usize = 64;
-/// How long such a connection may take for its first byte and for its header: one address must not
-/// hide health from everybody by taking all of these places and saying nothing.
-const SPARE_WAIT: Duration = Duration::from_secs(1);
-/// When a client refused for want of room should come again.
-pub(crate) const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// A connection's place, carried by each of its requests and, after an upgrade, by the socket.
 #[derive(Debug, Clone)]
@@ -100,7 +88,11 @@ struct Spare {
 
 impl Spare {
     fn new(router: Router, node: &Node) -> Self {
-        Self { router, node: node.clone(), places: Arc::new(Semaphore::new(SPARE_PLACES)) }
+        Self {
+            router,
+            node: node.clone(),
+            places: Arc::new(Semaphore::new(node.settings().accept.spare)),
+        }
     }
 
     /// Serves it, or drops it unanswered.
@@ -116,7 +108,8 @@ impl Spare {
 
 /// 503 for everything but health, so that an orchestrator does not restart a full node.
 fn full(node: &Node) -> Router {
-    let refuse = || async { Problem::new(Code::TooManyConnections).retry_after(FULL_RETRY) };
+    let retry = node.settings().accept.full_retry;
+    let refuse = move || async move { Problem::new(Code::TooManyConnections).retry_after(retry) };
     let router = node.health_router();
     let router =
         router.route("/", axum::routing::any(refuse)).route("/{*path}", axum::routing::any(refuse));
@@ -127,7 +120,7 @@ async fn accept(listener: TcpListener, node: &Node, admit: impl Fn(TcpStream, So
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                if let Err(error) = set_options(&stream) {
+                if let Err(error) = set_options(&stream, node.settings().accept.user_timeout) {
                     tracing::debug!(%error, "socket options were not set");
                 }
                 admit(stream, peer);
@@ -143,14 +136,14 @@ async fn accept(listener: TcpListener, node: &Node, admit: impl Fn(TcpStream, So
     }
 }
 
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+fn set_options(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(stream);
     // Small messages go at once; neither hyper nor axum sets this.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {
         socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        socket.set_tcp_user_timeout(Some(user_timeout))?;
     }
     Ok(())
 }
@@ -163,8 +156,8 @@ async fn connection(
     place: Option<Place>,
 ) {
     let kept = place.is_some();
-    let wait = if kept { Duration::MAX } else { SPARE_WAIT };
-    let accept = &node.settings().accept;
+    let (accept, grace) = (&node.settings().accept, node.settings().drain.request);
+    let wait = if kept { Duration::MAX } else { accept.spare_timeout };
     let (first_byte, header) = (accept.first_byte.min(wait), accept.header.min(wait));
     let spoken = tokio::select! {
         biased;
@@ -180,7 +173,7 @@ async fn connection(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header)
-        .max_header_size(HEAD_BYTES)
+        .max_header_size(accept.header_bytes.0)
         .keep_alive(kept)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -191,7 +184,7 @@ async fn connection(
         // hyper would end it before it has read that request.
         () = node.phase().closing(), if kept => {
             connection.as_mut().graceful_shutdown();
-            match timeout(REQUEST_GRACE, connection).await {
+            match timeout(grace, connection).await {
                 Ok(served) => served,
                 Err(_) => return,
             }

@@ -1,12 +1,23 @@
 //! The node's settings.
 
+mod accept;
 mod binary;
 mod groups;
+mod limits;
+mod redis;
 
 use shared::settings::{Reader, Value};
 
+pub use accept::Accept;
 pub use binary::Binary;
-pub use groups::{Accept, Drain, Heartbeat, Limits, Queues, Redis};
+pub use groups::{Drain, Heartbeat, Queues};
+pub use limits::Limits;
+pub use redis::Redis;
+
+/// The range of waits that must not be 0.
+const WAIT: (&str, &str) = ("1ms", "1d");
+/// The range of waits that 0 turns off.
+const WAIT_OR_NONE: (&str, &str) = ("0", "1d");
 
 /// Which process reads the settings; a few defaults differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +55,9 @@ impl Value for Plain {
 pub struct Settings {
     /// `REALTIME_PLAIN`: who may use plain mode.
     pub plain: Plain,
-    /// How long a new connection may take to say what it wants.
+    /// How a new connection is taken in, or turned away.
     pub accept: Accept,
-    /// When silent clients are pinged and cut.
+    /// When silent clients are pinged and cut, and closed ones cut.
     pub heartbeat: Heartbeat,
     /// How large messages and queues may be.
     pub queues: Queues,
@@ -61,18 +72,21 @@ pub struct Settings {
 impl Settings {
     /// Reads them; whatever contradicts itself is refused with the other wrong values.
     pub fn read(reader: &mut Reader, process: Process) -> Self {
+        let plain = reader.get(
+            "REALTIME_PLAIN",
+            "on",
+            "Who may connect to `/ws` in plain mode: `on` anybody, `auth` only with a valid access token, `off` nobody.",
+        );
+        let heartbeat = Heartbeat::read(reader);
+        let accept = Accept::read(reader, &heartbeat);
         let settings = Self {
-            plain: reader.get(
-                "REALTIME_PLAIN",
-                "on",
-                "Who may connect to `/ws` in plain mode: `on` anybody, `auth` only with a valid access token, `off` nobody.",
-            ),
-            accept: Accept::read(reader),
-            heartbeat: Heartbeat::read(reader),
+            plain,
             queues: Queues::read(reader),
-            limits: Limits::read(reader),
+            limits: Limits::read(reader, &accept),
             drain: Drain::read(reader, process),
             redis: Redis::read(reader),
+            accept,
+            heartbeat,
         };
         settings.check(reader);
         settings
@@ -83,31 +97,12 @@ impl Settings {
         if message.0.saturating_mul(4) > connection.0 {
             reader.refuse("MESSAGE_BYTES must be at most a quarter of QUEUE_BYTES, or one message could cut a healthy reader");
         }
-        if message.0 == 0 {
-            reader.refuse("MESSAGE_BYTES must not be 0");
-        }
         if connection > total {
             reader.refuse("QUEUE_TOTAL must be at least QUEUE_BYTES");
         }
-        if let (Some(address), Some(all)) = (self.limits.per_address, self.limits.connections)
-            && address as usize > all
-        {
-            reader.refuse("CONNECTIONS_PER_ADDRESS must be at most MAX_CONNECTIONS");
-        }
-        let mut waits = vec![
-            ("FIRST_BYTE_TIMEOUT", self.accept.first_byte),
-            ("HEADER_TIMEOUT", self.accept.header),
-            ("PING_INTERVAL", self.heartbeat.interval),
-            ("PING_TIMEOUT", self.heartbeat.timeout),
-        ];
+        self.limits.check(message, &self.heartbeat, reader);
         if let Some(redis) = &self.redis {
             redis.check(message, reader);
-            waits.push(("REDIS_CONNECT_TIMEOUT", redis.connect_timeout));
-            waits.push(("REDIS_TIMEOUT", redis.timeout));
-            waits.push(("REDIS_PROBE_INTERVAL", redis.probe_interval));
-        }
-        for (name, _) in waits.into_iter().filter(|(_, wait)| wait.is_zero()) {
-            reader.refuse(format!("{name} must not be 0"));
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::connection::Connection;
 use crate::drain::Phase;
 use crate::hub::Member;
 use crate::limits::Counted;
-use crate::serve::{FULL_RETRY, Place};
+use crate::serve::Place;
 use crate::{Mode, Node};
 
 mod handshake;
@@ -100,7 +100,7 @@ async fn identify(node: &Node, handshake: &Handshake) -> Result<Option<Identity>
 fn hold(node: &Node, parts: &mut Parts, identity: Option<Identity>) -> Result<Held> {
     let full = || {
         node.metrics().refused.increment(1);
-        Problem::new(Code::TooManyConnections).retry_after(FULL_RETRY)
+        Problem::new(Code::TooManyConnections).retry_after(node.settings().accept.full_retry)
     };
     let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or(ClientAddress::NONE);
     let user = match identity {

@@ -31,12 +31,11 @@ const PLAIN: &str = "plain";
 /// Frames in one round trip at most: so many that `BATCH_BYTES` is what bounds a batch, and a probe
 /// does not wait behind many round trips.
 const BATCH: usize = 16_384;
-/// Bytes in one round trip at most, but for a single larger message.
+/// Bytes in one round trip at most, but for a single larger message. No setting: what an operator
+/// bounds is what waits, `REDIS_QUEUE_BYTES`.
 const BATCH_BYTES: usize = 1 << 20;
-/// The first wait before a broken link is built anew; it doubles up to the longest.
+/// The first wait before a broken link is built anew; it doubles up to `REDIS_RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// The longest wait before a broken link is built anew.
-const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// The node's end of the relay.
 #[derive(Debug)]
@@ -144,7 +143,7 @@ impl Redis {
                 tracing::warn!(error = %broken, "Redis is away; messages stay on this node");
                 reported = true;
             }
-            wait = if was_up { RETRY_MIN } else { (wait * 2).min(RETRY_MAX) };
+            wait = if was_up { RETRY_MIN } else { (wait * 2).min(self.settings.retry_max) };
             // Spread, so that all nodes do not come back to a new Redis in one instant.
             let spread = rand::random_range(0.5..1.0);
             sleep(wait.mul_f64(spread)).await;

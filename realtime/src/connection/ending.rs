@@ -14,9 +14,6 @@ use super::socket::Socket;
 use crate::close::CloseCode;
 use crate::hub::Outbox;
 
-/// How long the peer may take to read what is left and to answer the Close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Why a connection stopped relaying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -66,9 +63,14 @@ impl End {
     }
 }
 
-/// Ends the stream as `end` asks. What is still queued goes out first when the node is drained, and
+/// Ends the stream as `end` asks, within `limit`. What is still queued goes out first when the node is drained, and
 /// only then: a slow reader's queue is what it is closed for.
-pub(super) async fn finish(mut ws: WebSocketStream<Socket>, outbox: &Outbox, end: End) {
+pub(super) async fn finish(
+    mut ws: WebSocketStream<Socket>,
+    outbox: &Outbox,
+    end: End,
+    limit: Duration,
+) {
     if end != End::Ours(CloseCode::Restart) {
         outbox.queue.clear();
     }
@@ -82,7 +84,7 @@ pub(super) async fn finish(mut ws: WebSocketStream<Socket>, outbox: &Outbox, end
             End::Ours(code) => say_close(&mut ws, outbox, code).await && read_on(&mut ws).await,
         }
     };
-    let clean = timeout(CLOSE_TIMEOUT, handshake).await.unwrap_or(false);
+    let clean = timeout(limit, handshake).await.unwrap_or(false);
     if !clean {
         // A reset frees the kernel's buffers at once, which a stalled peer would hold for minutes.
         let socket = SockRef::from(ws.get_ref().stream()).set_linger(Some(Duration::ZERO));

@@ -85,6 +85,17 @@ async fn a_client_that_never_answers_the_close_does_not_hold_up_the_drain() {
 }
 
 #[tokio::test]
+async fn a_client_may_take_the_close_timeout_to_answer() {
+    let node = TestNode::start(&[("CLOSE_TIMEOUT", "1500ms")]).await;
+    let deaf = node.connect().await;
+    let started = Instant::now();
+    soon("the end of the drain", node.node.drain()).await;
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(1_400), "cut too early: {took:?}");
+    drop(deaf);
+}
+
+#[tokio::test]
 async fn the_admin_port_answers_every_request_while_the_node_drains() {
     let node = TestNode::start(&[]).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_tungstenite::tungstenite::Error;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::test_node::*;
 
@@ -27,6 +30,36 @@ async fn over_max_connections_is_503_until_a_place_is_free_and_health_still_answ
     until("a free place", async || node.connect_with(&[]).await.is_ok()).await;
     say(&mut bob, "unharmed").await;
     hears(&mut bob, "unharmed").await;
+}
+
+#[tokio::test]
+async fn a_full_node_says_when_to_come_again() {
+    let node = TestNode::start(&[("MAX_CONNECTIONS", "1"), ("FULL_RETRY_AFTER", "90s")]).await;
+    let _only = node.connect().await;
+    let answer = node.get("/ws").await.to_ascii_lowercase();
+    assert!(
+        answer.starts_with("http/1.1 503 ") && answer.contains("retry-after: 90\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_hide_a_full_nodes_health() {
+    let settings =
+        [("MAX_CONNECTIONS", "1"), ("SPARE_CONNECTIONS", "2"), ("SPARE_TIMEOUT", "200ms")];
+    let node = TestNode::start(&settings).await;
+    let _only = node.connect().await;
+    // They take both spare places; by FIRST_BYTE_TIMEOUT and HEADER_TIMEOUT they could keep them
+    // for 15 s.
+    let mut silent = Vec::new();
+    for bytes in [&b""[..], b"GET /health/live HTTP/1.1\r\nHost: local"] {
+        let mut stream = TcpStream::connect(node.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        silent.push(stream);
+    }
+    let started = Instant::now();
+    until("health", async || node.get("/health/live").await.starts_with("HTTP/1.1 200 ")).await;
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -76,22 +109,36 @@ async fn over_the_byte_limit_reading_pauses_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_paused_client_is_not_taken_for_silent() {
-    let settings =
-        [("LIMIT_MESSAGES", "1/s burst 1"), ("PING_INTERVAL", "200ms"), ("PING_TIMEOUT", "200ms")];
+    let settings = [
+        ("PING_INTERVAL", "500ms"),
+        ("PING_TIMEOUT", "500ms"),
+        ("STALL_TIMEOUT", "3s"),
+        ("PAUSE_LIMIT", "3s"),
+        ("LIMIT_BYTES", "off"),
+    ];
     let node = TestNode::start(&settings).await;
-    let (mut ann, mut bob) = (node.connect().await, node.connect().await);
-    for text in ["one", "two", "three"] {
-        say(&mut ann, text).await;
-    }
-    // Two whole seconds of pauses, during which neither is read: longer than both time-outs.
-    let mut hearing = tokio::spawn(async move {
-        for text in ["one", "two", "three"] {
-            hears(&mut bob, text).await;
+    let (mut sink, mut own) = node.connect().await.split();
+    // It reads nothing, so the talker is not read for STALL_TIMEOUT; its Pongs keep it from being cut.
+    let mut stalled = node.connect_narrow().await;
+    let pongs = tokio::spawn(async move {
+        while stalled.send(Message::Pong(bytes::Bytes::new())).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        bob
     });
-    for text in ["one", "two", "three"] {
-        hears(&mut ann, text).await;
+    let large = Message::binary(vec![0; 60 * 1024]);
+    let talking = tokio::spawn({
+        let large = large.clone();
+        async move {
+            for _ in 0..200 {
+                sink.send(large.clone()).await.unwrap();
+            }
+            sink
+        }
+    });
+    for _ in 0..200 {
+        while soon("its own message", own.next()).await.unwrap().unwrap() != large {}
     }
-    soon("the other's hearing", &mut hearing).await.unwrap();
+    drop(soon("the talker's end", talking).await.unwrap());
+    assert!(node.metric("keywire_read_pauses_total{reason=\"pressure\"}").await >= 1);
+    pongs.abort();
 }

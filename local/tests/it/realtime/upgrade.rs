@@ -105,6 +105,16 @@ async fn a_wrong_handshake_is_400_or_426_and_another_method_405() {
 }
 
 #[tokio::test]
+async fn a_request_head_over_header_bytes_is_431() {
+    let node = TestNode::start(&[("HEADER_BYTES", "2 KiB")]).await;
+    let long = "x".repeat(2 * 1024);
+    let answer = node.get(&format!("/health/live?{long}")).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let answer = node.get(&format!("/health/live?{}", &long[..1_000])).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn the_plain_subprotocol_is_echoed_and_the_token_never() {
     let node = TestNode::start(&[]).await;
     for (offer, echo) in [
