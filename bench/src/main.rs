@@ -1,20 +1,28 @@
-//! Load tools. Each starts the built `keywire` with a database of its own, measures it over loopback
-//! and ends it again. Progress goes to standard error; the last line on standard output is the result
-//! as JSON. RESULTS.md keeps what they gave.
+//! Load tools. Progress goes to standard error; the last line on standard output is the result as
+//! JSON. RESULTS.md keeps what they gave.
+//!
+//! `login-equal`, `login-split` and `cold-start` start the built `keywire` with a database of its own,
+//! measure it over loopback and end it again. `fanout`, `chat`, `idle`, `stall` and `churn` load any
+//! WebSocket server that relays each message to all its clients.
 
 mod accounts;
 mod bare;
+mod chat;
+mod churn;
 mod client;
 mod cold_start;
 mod fanout;
+mod idle;
 mod keywire;
+mod load;
 mod login_equal;
 mod login_split;
 mod machine;
 mod report;
 mod samples;
+mod stall;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -29,7 +37,7 @@ struct Arguments {
     /// What to measure.
     #[command(subcommand)]
     run: Run,
-    /// The program to measure; without it the `keywire` built beside this program.
+    /// The `keywire` that login and start-up are measured on; without it the one built beside this program.
     #[arg(long, global = true)]
     keywire: Option<PathBuf>,
 }
@@ -43,8 +51,16 @@ enum Run {
     LoginSplit(login_split::Options),
     /// What a Lambda function takes from its start to its first answer.
     ColdStart(cold_start::Options),
-    /// One sender, many receivers: loss, order, latency and CPU of each delivery.
+    /// A few clients send, all receive: deliveries a second, latency, and what each costs.
     Fanout(fanout::Options),
+    /// Every client sends bursts to all.
+    Chat(chat::Options),
+    /// Many silent clients: the memory of each, also after a burst and after many came and went.
+    Idle(idle::Options),
+    /// Clients that stop reading, and what the others notice of it.
+    Stall(stall::Options),
+    /// How many clients can connect and leave in a second.
+    Churn(churn::Options),
 }
 
 /// The exit code of a run that missed a bar; that of one that failed is 2.
@@ -65,7 +81,6 @@ async fn main() -> ExitCode {
 
 /// Runs what was asked for and prints what it gave; whether every bar was met.
 async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
-    let program = keywire::program(arguments.keywire)?;
     raise_file_limit()?;
     // Before the run puts a load of its own on it.
     let machine = machine::describe();
@@ -73,7 +88,7 @@ async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Dropping the run ends what it started.
     let outcome = tokio::select! {
-        outcome = run(&arguments.run, &program) => outcome?,
+        outcome = run(arguments) => outcome?,
         _ = interrupt.recv() => anyhow::bail!("interrupted"),
         _ = terminate.recv() => anyhow::bail!("terminated"),
     };
@@ -81,16 +96,21 @@ async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
     Ok(outcome.met)
 }
 
-async fn run(run: &Run, program: &Path) -> anyhow::Result<Outcome> {
+async fn run(Arguments { run, keywire }: Arguments) -> anyhow::Result<Outcome> {
+    let program = || keywire::program(keywire);
     match run {
-        Run::LoginEqual(options) => login_equal::run(program, options).await,
-        Run::LoginSplit(options) => login_split::run(program, options).await,
-        Run::ColdStart(options) => cold_start::run(program, options).await,
-        Run::Fanout(options) => fanout::run(program, options).await,
+        Run::LoginEqual(options) => login_equal::run(&program()?, &options).await,
+        Run::LoginSplit(options) => login_split::run(&program()?, &options).await,
+        Run::ColdStart(options) => cold_start::run(&program()?, &options).await,
+        Run::Fanout(options) => fanout::run(&options).await,
+        Run::Chat(options) => chat::run(&options).await,
+        Run::Idle(options) => idle::run(&options).await,
+        Run::Stall(options) => stall::run(&options).await,
+        Run::Churn(options) => churn::run(&options).await,
     }
 }
 
-/// A fan-out needs a file for each client.
+/// A load needs a file for each client.
 fn raise_file_limit() -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
