@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::mem;
 
-use super::utf8::characters_begun;
+use super::utf8::{characters_begun, is_text};
 use super::{Control, Frame, Opcode, Violation};
 use header::{Allowed, Header, MAX_BYTES};
 
@@ -224,9 +224,7 @@ impl Parser {
 fn whole(header: Header, payload: &mut [u8]) -> Result<Frame<'_>, Violation> {
     unmask(payload, header.mask);
     match header.opcode {
-        Some(Opcode::Text) if str::from_utf8(payload).is_ok() => {
-            Ok(Frame::Text(Cow::Borrowed(payload)))
-        }
+        Some(Opcode::Text) if is_text(payload) => Ok(Frame::Text(Cow::Borrowed(payload))),
         Some(Opcode::Text) => Err(Violation::Text),
         Some(Opcode::Binary) | None => Ok(Frame::Binary(Cow::Borrowed(payload))),
         Some(opcode) => control(opcode, payload),
@@ -250,10 +248,10 @@ fn close(payload: &[u8]) -> Result<Option<u16>, Violation> {
     if !may_be_sent(code) {
         return Err(Violation::CloseCode);
     }
-    match str::from_utf8(reason) {
-        Ok(_) => Ok(Some(code)),
-        Err(_) => Err(Violation::CloseReason),
+    if !is_text(reason) {
+        return Err(Violation::CloseReason);
     }
+    Ok(Some(code))
 }
 
 /// RFC 6455 §7.4 and IANA's "WebSocket Close Code Number Registry": 1004 is reserved, 1005, 1006
@@ -276,7 +274,7 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for bytes in words {
         *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
     }
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
+    for (index, byte) in rest.iter_mut().enumerate() {
+        *byte ^= mask[index % 4];
     }
 }
