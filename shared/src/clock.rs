@@ -12,37 +12,41 @@ pub enum Clock {
     /// The machine's clock.
     #[default]
     System,
-    /// The machine's clock and so many seconds more, which a test moves.
-    Shifted(Arc<AtomicI64>),
+    /// Microseconds since 1970, which only a test moves.
+    Held(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// A clock that a test moves with [`Clock::advance`].
-    pub fn shifted() -> Self {
-        Self::Shifted(Arc::default())
+    /// A clock that stands at the time now until a test moves it with [`Clock::advance`].
+    pub fn held() -> Self {
+        let now = Self::System.now().unix_timestamp_nanos() / 1_000;
+        // Microseconds since 1970 fill 64 bits in the year 294,246.
+        Self::Held(Arc::new(AtomicI64::new(i64::try_from(now).unwrap_or(i64::MAX))))
     }
 
     /// The time now, in UTC, to the microsecond: what Postgres keeps, so that a row read again is
     /// equal to the one written.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the time of day")]
     pub fn now(&self) -> OffsetDateTime {
-        let now = OffsetDateTime::now_utc();
-        let now = now - time::Duration::nanoseconds(i64::from(now.nanosecond() % 1_000));
         match self {
-            Self::System => now,
-            Self::Shifted(seconds) => {
-                now + time::Duration::seconds(seconds.load(Ordering::Relaxed))
+            Self::System => {
+                let now = OffsetDateTime::now_utc();
+                now - time::Duration::nanoseconds(i64::from(now.nanosecond() % 1_000))
+            }
+            Self::Held(micros) => {
+                let since = time::Duration::microseconds(micros.load(Ordering::Relaxed));
+                OffsetDateTime::UNIX_EPOCH + since
             }
         }
     }
 
-    /// Moves a shifted clock on, in whole seconds.
+    /// Moves a held clock on.
     ///
     /// # Panics
     /// On the machine's clock, which nobody may move.
     pub fn advance(&self, by: Duration) {
-        let Self::Shifted(seconds) = self else { panic!("the machine's clock cannot be moved") };
-        let by = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
-        seconds.fetch_add(by, Ordering::Relaxed);
+        let Self::Held(micros) = self else { panic!("the machine's clock cannot be moved") };
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        micros.fetch_add(by, Ordering::Relaxed);
     }
 }

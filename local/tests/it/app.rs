@@ -23,7 +23,14 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::database::TestDatabase;
 
 /// Settings of every test, before its own.
-const DEFAULTS: [(&str, &str); 2] = [("BCRYPT_COST", "4"), ("PING_INTERVAL", "60s")];
+///
+/// On a machine that is busy with other tests, a statement may wait its turn for seconds.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("BCRYPT_COST", "4"),
+    ("PING_INTERVAL", "60s"),
+    ("DATABASE_TIMEOUT", "20s"),
+    ("DATABASE_POOL", "4"),
+];
 
 /// The functions and a node, serving.
 pub(crate) struct TestApp {
@@ -70,7 +77,7 @@ impl TestApp {
         let owner = PgPoolOptions::new().max_connections(2).connect(&database.url).await.unwrap();
         let keys = Keys::generate(Clock::System.now()).unwrap();
         assert!(db::signing_keys::register_first(&owner, &keys.signing).await.unwrap());
-        Self::on(database, owner, keys, Clock::shifted(), pairs).await
+        Self::on(database, owner, keys, Clock::held(), pairs).await
     }
 
     /// A further instance of this app: same database, keys and clock, its own pool and port.

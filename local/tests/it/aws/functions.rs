@@ -76,7 +76,7 @@ async fn login_with_a_wrong_password_or_name_answers_401() {
 #[tokio::test]
 async fn health_answers_without_a_database() {
     let stack = Stack::new().await;
-    let gone = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")];
+    let gone = [("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"), ("DATABASE_TIMEOUT", "1s")];
     let discovery = stack.start_with("discovery", &gone).await;
     let answer = discovery.request(&event("health")).await;
     assert_eq!((answer.status, answer.json()), (200, json!({ "status": "ok" })));

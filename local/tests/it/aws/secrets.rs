@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use shared::secrets::Keys;
 use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::emulator::Emulator;
@@ -71,15 +71,15 @@ async fn secrets_are_fetched_once_a_process() {
     let register = Emulator::start("register", &environment).await;
     assert_eq!(register.request(&event("register")).await.status, 201);
     assert_eq!(register.request(&event("register")).await.status, 409);
-    assert_eq!(manager.requests(), 2, "register: database and pepper");
+    assert_eq!(manager.requests().await, 2, "register: database and pepper");
     let login = Emulator::start("login", &environment).await;
     for _ in 0..3 {
         assert_eq!(login.request(&event("login")).await.status, 200);
     }
-    assert_eq!(manager.requests(), 3, "login: database, pepper and signing");
+    assert_eq!(manager.requests().await, 3, "login: database, pepper and signing");
     let discovery = Emulator::start("discovery", &environment).await;
     assert_eq!(discovery.request(&event("jwks")).await.status, 200);
-    assert_eq!(manager.requests(), 1, "discovery: database");
+    assert_eq!(manager.requests().await, 1, "discovery: database");
 }
 
 #[tokio::test]
@@ -184,18 +184,22 @@ async fn a_database_that_is_away_at_the_start_is_503_until_it_is_there() {
     let stack = Stack::new().await;
     let options: PgConnectOptions = stack.url().parse().unwrap();
     let socket = options.get_socket().unwrap().join(".s.PGSQL.5432");
-    let address = free_address();
+    // Held from now on, so that nobody else takes it; it refuses until it listens.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = held.local_addr().unwrap();
     let (user, name) = (options.get_username(), options.get_database().unwrap());
     let url =
         format!("postgres://{user}@{address}/{name}?sslmode=disable&options[role]=keywire_app");
-    let login = stack.start_with("login", &[("DATABASE_URL", &url)]).await;
+    let login =
+        stack.start_with("login", &[("DATABASE_URL", &url), ("DATABASE_TIMEOUT", "2s")]).await;
     let wrong = credentials("login", "nobody", "password123");
     let answer = login.request(&wrong).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("unavailable")));
     assert!(answer.head.contains("retry-after: "), "{answer:?}");
     let sandbox = login.sandbox();
 
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = held.listen(64).unwrap();
     let proxy = tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let mut server = UnixStream::connect(&socket).await.unwrap();

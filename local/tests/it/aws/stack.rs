@@ -69,6 +69,7 @@ pub(crate) fn common() -> Vec<(&'static str, String)> {
         ("BCRYPT_COST", "10"),
         ("CLIENT_ADDRESS", "gateway"),
         ("DATABASE_POOL", "1"),
+        ("DATABASE_TIMEOUT", "20s"),
         ("LOG_FORMAT", "json"),
     ];
     pairs.map(|(name, value)| (name, value.to_owned())).into()

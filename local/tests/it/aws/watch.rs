@@ -20,11 +20,27 @@ struct Watch {
     child: Child,
     address: SocketAddr,
     log: NamedTempFile,
+    /// Read by the server while it starts.
+    _environment: NamedTempFile,
 }
 
 impl Watch {
     /// Starts it as `cargo dev db` says, with the environment in a file.
     async fn start(environment: &[(&str, String)]) -> Self {
+        // Another process may take a free port before this one does; then it ends.
+        let mut said = String::new();
+        for _ in 0..5 {
+            let mut watch = Self::spawn(environment);
+            let Self { child, address, .. } = &mut watch;
+            if listens(*address, || child.try_wait().unwrap().is_none()).await {
+                return watch;
+            }
+            said = watch.said();
+        }
+        panic!("{said}");
+    }
+
+    fn spawn(environment: &[(&str, String)]) -> Self {
         let file = NamedTempFile::new().unwrap();
         let lines = environment.iter().map(|(name, value)| format!("{name}='{value}'"));
         std::fs::write(file.path(), lines.collect::<Vec<_>>().join("\n")).unwrap();
@@ -40,10 +56,7 @@ impl Watch {
             .stdout(output())
             .stderr(output());
         child::tie(&mut command, None, Signal::INT);
-        let mut watch = Self { child: command.spawn().unwrap(), address, log };
-        let alive = listens(address, || watch.child.try_wait().unwrap().is_none()).await;
-        assert!(alive, "{}", watch.said());
-        watch
+        Self { child: command.spawn().unwrap(), address, log, _environment: file }
     }
 
     async fn send(&self, line: &str, body: &str) -> Answer {

@@ -56,7 +56,14 @@ impl Start {
         command.env_clear().env("LOCAL_DIR", dir.join("local")).env("HOME", dir);
         command.env("PATH", super::search().path.unwrap());
         // The cheapest hash, and nothing on standard error but what is wrong.
-        command.envs([("PORT", "0"), ("BCRYPT_COST", "4"), ("LOG", "warn")]).current_dir(dir);
+        command
+            .envs([
+                ("PORT", "0"),
+                ("BCRYPT_COST", "4"),
+                ("LOG", "warn"),
+                ("DATABASE_TIMEOUT", "20s"),
+            ])
+            .current_dir(dir);
         Self(command)
     }
 
