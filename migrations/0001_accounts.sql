@@ -75,15 +75,15 @@ CREATE UNLOGGED TABLE buckets (
     tat timestamptz NOT NULL
 );
 
--- Failed sign-ins by subject (a user's id, or the MAC of an identifier that no user has) and by
--- network; the empty network counts all those that are not known to the account.
+-- Failed sign-ins by subject (the MAC of an identifier as it was typed, in lower case, whether or not
+-- a user has it) and by network; the empty network counts all those that the identifier does not know.
 CREATE TABLE failures (
     subject      bytea NOT NULL,
     network      bytea NOT NULL,
     count        integer NOT NULL,
     last_at      timestamptz NOT NULL,
     locked_until timestamptz,
-    -- Until when this network counts as one that signed the account in.
+    -- Until when this network counts as one that signed in with this identifier.
     known_until  timestamptz,
     PRIMARY KEY (subject, network)
 ) WITH (fillfactor = 70);

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use shared::access_token::Subject;
 use shared::credentials::{Identifier, Password};
-use shared::db::failures::{self, Place};
+use shared::db::failures::{self, Bar, Place};
 use shared::db::sign_in::{self, Account, Admission, CurrentPassword, Outcome, Success};
 use shared::extract::{Caller, Fields};
 use shared::password::{Passwords, Stored, Verdict};
@@ -78,7 +78,9 @@ async fn login(State(login): State<Login>, caller: Caller, mut fields: Fields) -
         (Verdict::Right(upgrade), Some(account), Some(current)) if account.active => {
             login.succeed(&attempt, (account, current), upgrade, &caller).await
         }
-        (Verdict::Right(_), Some(account), _) => Err(login.refuse_disabled(account, &caller).await),
+        (Verdict::Right(_), Some(account), _) => {
+            Err(login.refuse_disabled(&attempt, account, &caller).await)
+        }
         _ => Err(login.fail(&attempt, account.as_ref(), &caller).await),
     }
 }
@@ -124,8 +126,10 @@ impl Login {
         let (key, until, ask_again) = match admission {
             Admission::Admitted(account) => return Ok(account),
             Admission::BucketEmpty(until) => (bucket, until, until),
-            Admission::Locked(until) => (lock, until, until.min(now + LOCK_REMEMBERED)),
-            Admission::Stopped => (lock, now + STOP_RETRY, now + LOCK_REMEMBERED),
+            Admission::Barred(bar) => {
+                let until = until(bar, now);
+                (lock, until, until.min(now + LOCK_REMEMBERED))
+            }
         };
         tracing::info!(request.id = %caller.request_id, "sign-in refused by a limit");
         self.app.refusals.remember(key, Refusal { until, ask_again }, now);
@@ -148,15 +152,23 @@ impl Login {
         let user = account.map(|account| account.id);
         match db.run(failures::record(db.pool(), at, user, limits, caller, now)).await {
             Ok(None) => Problem::new(Code::InvalidCredentials),
-            Ok(Some(until)) => self.refuse(until, now),
+            Ok(Some(bar)) => self.refuse(until(bar, now), now),
             Err(error) => error.into(),
         }
     }
 
-    async fn refuse_disabled(&self, account: &Account, caller: &Caller) -> Problem {
+    async fn refuse_disabled(
+        &self,
+        attempt: &Attempt<'_>,
+        account: &Account,
+        caller: &Caller,
+    ) -> Problem {
         let (db, now) = (&self.app.db, self.app.clock.now());
-        match db.run(sign_in::record_disabled(db.pool(), account.id, caller, now)).await {
-            Ok(()) => Problem::new(Code::AccountDisabled),
+        let (at, limits) = (attempt.place(), &self.app.settings.sign_in);
+        let recorded = sign_in::record_disabled(db.pool(), account.id, at, limits, caller, now);
+        match db.run(recorded).await {
+            Ok(None) => Problem::new(Code::AccountDisabled),
+            Ok(Some(bar)) => self.refuse(until(bar, now), now),
             Err(error) => error.into(),
         }
     }
@@ -187,7 +199,7 @@ impl Login {
         };
         match db.run(sign_in::succeed(db.pool(), success, &settings.sign_in, caller, now)).await? {
             Outcome::SignedIn => self.answer(account, session, salt.bytes(), now),
-            Outcome::Locked(until) => Err(self.refuse(until, now)),
+            Outcome::Barred(bar) => Err(self.refuse(until(bar, now), now)),
             // What was typed is no longer the password of an active account.
             Outcome::Changed => Err(self.fail(attempt, Some(account), caller).await),
         }
@@ -222,5 +234,13 @@ impl Login {
         let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
             AppendHeaders([(CACHE_CONTROL, "no-store")]);
         Ok((no_store, body).into_response())
+    }
+}
+
+/// When a client is told to come back.
+fn until(bar: Bar, now: OffsetDateTime) -> OffsetDateTime {
+    match bar {
+        Bar::Locked(until) => until,
+        Bar::Stopped => now + STOP_RETRY,
     }
 }

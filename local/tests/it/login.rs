@@ -1,6 +1,7 @@
 //! `POST /login`.
 
 mod equal;
+mod meanwhile;
 mod processes;
 mod throttle;
 

@@ -16,7 +16,9 @@ const FAR: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Takes one from the bucket; `Err(until)` inside when it is empty until then.
 ///
-/// A refusal writes nothing: the upsert only runs when the row read first lets it.
+/// A refusal writes nothing: the upsert only runs when the row read first lets it. Only a request that
+/// finds the bucket taken by another at the same moment waits for that one and locks the row, as
+/// `ON CONFLICT` does before it looks at its condition; it changes no value.
 ///
 /// # Errors
 /// The statement's.

@@ -40,11 +40,28 @@ pub struct Place<'a> {
     pub network: &'a [u8],
 }
 
+/// What stands against an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bar {
+    /// The identifier is locked for this network until then.
+    Locked(OffsetDateTime),
+    /// The identifier is stopped for networks that it does not know.
+    Stopped,
+}
+
+impl Bar {
+    /// From the columns that the statements of sign-in answer with; a lock is told before a stop.
+    pub(super) fn find(locked_until: Option<OffsetDateTime>, stopped: bool) -> Option<Self> {
+        locked_until.map(Self::Locked).or(stopped.then_some(Self::Stopped))
+    }
+}
+
 /// Counts a failure here and, unless the identifier knows this network, everywhere; locks when it is
 /// time to; writes the audit row. One statement.
 ///
-/// `Some(until)`, and nothing written, when a lock was imposed while the hash was computed: guesses
-/// sent at once learn no more than guesses sent one by one.
+/// `Some` when a lock or stop was imposed while the hash was computed: the guess is not judged, so
+/// that guesses sent at once learn no more than guesses sent one by one. A lock then writes nothing;
+/// a stop, which is looked at second, leaves the count of this network raised.
 ///
 /// # Errors
 /// The statement's.
@@ -55,7 +72,7 @@ pub async fn record(
     limits: &Limits,
     caller: &Caller,
     now: OffsetDateTime,
-) -> Result<Option<OffsetDateTime>, Error> {
+) -> Result<Option<Bar>, Error> {
     let row = sqlx::query!(
         r#"WITH here AS (
                INSERT INTO failures AS f (subject, network, count, last_at, locked_until)
@@ -77,17 +94,25 @@ pub async fn record(
                ON CONFLICT (subject, network) DO UPDATE SET
                    count = CASE WHEN f.last_at > $4 THEN f.count + 1 ELSE 1 END,
                    last_at = $3
+               WHERE $7::integer IS NULL OR f.count < $7 OR f.last_at <= $4
                RETURNING count
+           ), judged AS (
+               SELECT locked_until FROM here
+               WHERE known_until > $3 OR EXISTS (SELECT FROM everywhere)
            ), logged AS (
                INSERT INTO audit (at, event, subject, address, user_agent, request_id)
-               SELECT $3, CASE WHEN here.locked_until IS NOT NULL
-                                 OR EXISTS (SELECT FROM everywhere WHERE count = $7::integer)
+               SELECT $3, CASE WHEN judged.locked_until IS NOT NULL
+                                 OR EXISTS (SELECT FROM everywhere WHERE count = $7)
                           THEN 'authn_login_lock' ELSE 'authn_login_fail' END,
                       $8, $9::text::inet, $10, $11
-               FROM here
+               FROM judged
            )
-           SELECT EXISTS (SELECT FROM here) AS "recorded!",
-                  (SELECT locked_until FROM failures WHERE subject = $1 AND network = $2) AS until"#,
+           SELECT EXISTS (SELECT FROM judged) AS "judged!", EXISTS (SELECT FROM here) AS "stopped!",
+                  -- The lock that stood against `here` may be younger than the snapshot, where one
+                  -- that has ended still stands: FOR UPDATE reads the row as it is now.
+                  (SELECT locked_until FROM failures
+                   WHERE subject = $1 AND network = $2 AND NOT EXISTS (SELECT FROM here)
+                   FOR UPDATE) AS locked_until"#,
         at.subject,
         at.network,
         now,
@@ -102,9 +127,12 @@ pub async fn record(
     )
     .fetch_one(db)
     .await?;
-    // A lock imposed since this statement began is not in its snapshot: such a one lasts a second.
-    let until = row.until.filter(|until| *until > now).unwrap_or(now + time::Duration::SECOND);
-    Ok((!row.recorded).then_some(until))
+    if row.judged {
+        return Ok(None);
+    }
+    // A row that is younger than the snapshot is not found: its lock is a first one, of a second.
+    let first = Bar::Locked(now + time::Duration::SECOND);
+    Ok(Some(Bar::find(row.locked_until, row.stopped).unwrap_or(first)))
 }
 
 /// A count as Postgres takes it.

@@ -3,14 +3,17 @@
 //! Every attempt that fails runs the same two statements, [`admit`] and [`super::failures::record`],
 //! whatever the reason: what they cost tells nothing about the account.
 
+mod success;
+
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::failures::{Limits, Place, whole};
+pub use success::{Outcome, Success, record_disabled, succeed};
+
+use super::failures::{Bar, Limits, Place, whole};
 use super::{Error, buckets, sessions};
 use crate::credentials::Identifier;
-use crate::extract::Caller;
 use crate::password::{Scheme, Stored};
 use crate::role::Role;
 
@@ -21,10 +24,8 @@ pub enum Admission {
     Admitted(Option<Account>),
     /// The address's bucket is empty until then.
     BucketEmpty(OffsetDateTime),
-    /// The identifier is locked for this network until then.
-    Locked(OffsetDateTime),
-    /// The identifier is stopped for networks that it does not know.
-    Stopped,
+    /// A lock or stop.
+    Barred(Bar),
 }
 
 /// An account, as sign-in needs it.
@@ -138,11 +139,8 @@ struct Row {
 
 impl Row {
     fn admission(self, limits: &Limits, now: OffsetDateTime) -> Admission {
-        if let Some(until) = self.locked_until {
-            return Admission::Locked(until);
-        }
-        if self.stopped {
-            return Admission::Stopped;
+        if let Some(bar) = Bar::find(self.locked_until, self.stopped) {
+            return Admission::Barred(bar);
         }
         match limits.address {
             Some(rate) if !self.taken => {
@@ -169,138 +167,4 @@ impl Row {
             password,
         })
     }
-}
-
-/// A right password, and the session it makes.
-pub struct Success<'a> {
-    /// Whose it is.
-    pub account: &'a Account,
-    /// What it was checked against.
-    pub verified: &'a CurrentPassword,
-    /// The hash made anew, when it was not of today.
-    pub upgrade: Option<&'a Stored>,
-    /// The session's id.
-    pub session: Uuid,
-    /// Half of its refresh tokens' MAC.
-    pub salt: &'a [u8],
-    /// When it ends without a refresh.
-    pub idle_until: OffsetDateTime,
-    /// When it ends in any case.
-    pub absolute_until: OffsetDateTime,
-    /// What was typed, as failures count it.
-    pub at: Place<'a>,
-    /// The MACs of all that the account signs in with: their failures are forgotten, and they know
-    /// the network from now on.
-    pub subjects: &'a [Vec<u8>],
-}
-
-/// What became of a right password.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The session is there.
-    SignedIn,
-    /// A lock was imposed while the hash was computed; nothing was done.
-    Locked(OffsetDateTime),
-    /// The account was disabled or its password changed meanwhile; nothing was done.
-    Changed,
-}
-
-/// Makes the session, upgrades the hash, forgets the failures, knows the network, writes the audit
-/// row: one statement.
-///
-/// # Errors
-/// The statement's.
-pub async fn succeed(
-    db: impl PgExecutor<'_>,
-    success: Success<'_>,
-    limits: &Limits,
-    caller: &Caller,
-    now: OffsetDateTime,
-) -> Result<Outcome, Error> {
-    let row = sqlx::query!(
-        r#"WITH lock AS (
-               SELECT locked_until FROM failures
-               WHERE subject = $1 AND network = $2 AND locked_until > $3
-           ), account AS (
-               -- The locks wait for a change of status or password under way; then the rows as they
-               -- are after it decide. The password's is the one its UPDATE takes, or two sign-ins
-               -- that both upgrade would each wait for the other.
-               SELECT u.id FROM users u JOIN passwords p ON p.user_id = u.id
-               WHERE u.id = $4 AND u.status = 'active' AND p.changed_at = $5
-                 AND NOT EXISTS (SELECT FROM lock)
-               FOR SHARE OF u FOR NO KEY UPDATE OF p
-           ), session AS (
-               INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at,
-                                     idle_until, absolute_until, address, user_agent)
-               SELECT $6, id, $7, $3, $3, $3, $8, $9, $10::text::inet, $11 FROM account
-           ), upgraded AS (
-               UPDATE passwords SET scheme = $12, pepper_id = $13, hash = $14::text
-               WHERE user_id IN (SELECT id FROM account) AND hash = $15 AND $14::text IS NOT NULL
-           ), here AS (
-               INSERT INTO failures AS f (subject, network, count, last_at, known_until)
-               SELECT subject, $2, 0, $3, $16::timestamptz
-               FROM account, unnest($17::bytea[]) AS subject ORDER BY subject
-               ON CONFLICT (subject, network) DO UPDATE
-               SET count = 0, last_at = $3, locked_until = NULL, known_until = $16
-               RETURNING subject
-           ), everywhere AS (
-               -- After `here`, as in a failure: two that lock the same rows never cross.
-               UPDATE failures SET count = 0
-               WHERE subject IN (SELECT subject FROM here) AND network = '' AND count > 0
-           ), logged AS (
-               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
-               SELECT $3, 'authn_login_success', id, id, $6, $10::text::inet, $11, $18 FROM account
-           )
-           SELECT EXISTS (SELECT FROM account) AS "done!",
-                  (SELECT locked_until FROM lock) AS locked_until"#,
-        success.at.subject,
-        success.at.network,
-        now,
-        success.account.id,
-        success.verified.changed_at,
-        success.session,
-        success.salt,
-        success.idle_until,
-        success.absolute_until,
-        caller.address.0.to_string(),
-        caller.user_agent,
-        success.upgrade.map(|stored| stored.scheme.as_str()),
-        success.upgrade.and_then(|stored| stored.pepper_id.as_deref()),
-        success.upgrade.map(|stored| stored.hash.as_str()),
-        success.verified.stored.hash,
-        now + limits.known,
-        success.subjects,
-        caller.request_id,
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(match (row.done, row.locked_until) {
-        (true, _) => Outcome::SignedIn,
-        (false, Some(until)) => Outcome::Locked(until),
-        (false, None) => Outcome::Changed,
-    })
-}
-
-/// Writes the audit row of a right password for a disabled account.
-///
-/// # Errors
-/// The statement's.
-pub async fn record_disabled(
-    db: impl PgExecutor<'_>,
-    user: Uuid,
-    caller: &Caller,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "INSERT INTO audit (at, event, subject, address, user_agent, request_id)
-         VALUES ($1, 'authn_login_fail_disabled', $2, $3::text::inet, $4, $5)",
-        now,
-        user,
-        caller.address.0.to_string(),
-        caller.user_agent,
-        caller.request_id,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }

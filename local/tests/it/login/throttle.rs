@@ -32,6 +32,12 @@ async fn written(app: &TestApp) -> String {
     sqlx::query_scalar(rows).fetch_one(&app.owner).await.unwrap()
 }
 
+/// Gives an account a verified address, as its owner will.
+async fn set_address(app: &TestApp, name: &str, address: &str) {
+    let set = sqlx::query("UPDATE users SET email = $2, email_key = $2 WHERE username_key = $1");
+    set.bind(name).bind(address).execute(&app.owner).await.unwrap();
+}
+
 #[tokio::test]
 async fn five_failures_lock_for_a_second_then_twice_as_long() {
     let app = TestApp::start().await;
@@ -120,13 +126,43 @@ async fn a_stopped_identifier_still_opens_for_networks_it_knows() {
 }
 
 #[tokio::test]
+async fn a_sign_in_at_home_does_not_let_guessers_elsewhere_begin_anew() {
+    let app = TestApp::with(&[("LOCK_STOP", "3"), ("LOCK_AFTER", "off")]).await;
+    app.user("ann").await;
+    assert_eq!(from(&app, HERE, "ann", "password123").await.status, StatusCode::OK);
+    for network in 2..5 {
+        from(&app, [127, 0, 0, network], "ann", "wrong password")
+            .await
+            .assert_problem(401, "invalid_credentials");
+        assert_eq!(from(&app, HERE, "ann", "password123").await.status, StatusCode::OK);
+    }
+    assert_eq!(refused(&from(&app, ELSEWHERE, "ann", "password123").await), 3_600);
+    // Not even by an identifier of the account that is not stopped itself.
+    set_address(&app, "ann", "a@example.com").await;
+    assert_eq!(from(&app, [127, 0, 0, 9], "a@example.com", "password123").await.status, 200);
+    assert_eq!(refused(&from(&app, [127, 0, 0, 10], "ann", "password123").await), 3_600);
+}
+
+#[tokio::test]
+async fn a_first_sign_in_from_a_network_forgets_the_failures_elsewhere() {
+    let app = TestApp::with(&[("LOCK_STOP", "3"), ("LOCK_AFTER", "off")]).await;
+    app.user("ann").await;
+    for round in 0..3 {
+        for network in 2..4 {
+            from(&app, [127, 0, round, network], "ann", "wrong password")
+                .await
+                .assert_problem(401, "invalid_credentials");
+        }
+        let new = from(&app, [127, 0, round, 9], "ann", "password123").await;
+        assert_eq!(new.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn a_lock_on_a_name_tells_nothing_of_its_address() {
     let app = TestApp::start().await;
     app.user("ann").await;
-    sqlx::query("UPDATE users SET email = 'a@example.com', email_key = 'a@example.com'")
-        .execute(&app.owner)
-        .await
-        .unwrap();
+    set_address(&app, "ann", "a@example.com").await;
     for _ in 0..5 {
         app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
     }
