@@ -2,10 +2,12 @@
 //!
 //! The one file that may use `unsafe`: what runs between `fork` and `exec` cannot be checked by the compiler.
 
+use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Child;
 
 /// An account of this machine that a server may run as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,45 @@ pub fn tie(command: &mut Command, account: Option<&Account>, signal: Signal) {
     end_with_this_thread(command, signal);
 }
 
+/// The process group of a child that was started by way of [`tie`]. Dropping it kills whatever is left
+/// in it: killing its first process alone would leave that one's children, which still write files.
+#[derive(Debug)]
+pub(crate) struct Group(Pid);
+
+impl Group {
+    /// The group of `child`, which is named by its first process; `None` if that was waited for.
+    pub(crate) fn of(child: &Child) -> Option<Self> {
+        child.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Self)
+    }
+
+    /// Sends every process of the group a signal.
+    ///
+    /// # Errors
+    /// If none is left.
+    pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process_group(self.0, signal)?)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // An error means that nobody is left, which is the usual case.
+        self.send(Signal::KILL).ok();
+    }
+}
+
+/// Runs the command as [`tie`] says to its end and returns what it said on the streams it was given
+/// pipes for. Dropping the future kills it and everything it started.
+///
+/// # Errors
+/// If it cannot be run.
+pub(crate) async fn output(mut command: Command, account: Option<&Account>) -> io::Result<Output> {
+    tie(&mut command, account, Signal::KILL);
+    let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+    let _group = Group::of(&child);
+    child.wait_with_output().await
+}
+
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the signal must be set in the child, between fork and exec")]
 fn end_with_this_thread(command: &mut Command, signal: Signal) {
@@ -80,3 +121,51 @@ fn end_with_this_thread(command: &mut Command, signal: Signal) {
 
 #[cfg(not(target_os = "linux"))]
 fn end_with_this_thread(_command: &mut Command, _signal: Signal) {}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+    use std::time::Duration;
+
+    use rustix::process::test_kill_process;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn giving_a_command_up_ends_what_it_started_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo $! >\"$0\"; wait"]).arg(&file);
+        command.stdin(Stdio::null());
+        let mut running = Box::pin(output(command, None));
+        let grandchild = loop {
+            let wait = tokio::time::sleep(Duration::from_millis(5));
+            tokio::select! {
+                ended = &mut running => panic!("it ended: {ended:?}"),
+                () = wait => {}
+            }
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            if let Some(pid) = text.strip_suffix('\n') {
+                break Pid::from_raw(pid.parse().unwrap()).unwrap();
+            }
+        };
+        assert!(test_kill_process(grandchild).is_ok());
+        drop(running);
+        let gone = async {
+            while runs(grandchild) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it runs on");
+    }
+
+    /// Whether it runs, and is not only waiting for somebody to ask how it ended.
+    fn runs(pid: Pid) -> bool {
+        let mut ps = Command::new("ps");
+        let output =
+            ps.args(["-o", "stat=", "-p", &pid.as_raw_pid().to_string()]).output().unwrap();
+        let state = String::from_utf8(output.stdout).unwrap();
+        !state.trim().is_empty() && !state.trim().starts_with('Z')
+    }
+}

@@ -7,7 +7,6 @@ mod keys;
 mod prepare;
 mod redis;
 mod runner;
-mod scratch;
 mod services;
 mod test;
 
@@ -16,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::settings::Reader;
 
+use crate::progress::say;
 use crate::store::Choice;
 
 /// What the command line says.
@@ -62,10 +62,4 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
         Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }
-}
-
-/// Says a line to the person who runs the command; standard output is the tests' own.
-#[expect(clippy::print_stderr, reason = "a command line program speaks to its user")]
-fn say(line: &str) {
-    eprintln!("{line}");
 }

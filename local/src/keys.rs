@@ -9,19 +9,21 @@ use anyhow::{Context as _, bail};
 use shared::clock::Clock;
 use shared::secrets::Keys;
 
-/// The keys in `file`, which belong to a private cluster; a new set if that cluster is about to be made.
+/// The keys in `file`, which belong to the private cluster in `data`; a new set if that cluster is not
+/// there yet.
 ///
 /// # Errors
 /// If the file is missing although the cluster is there: its passwords could never be checked again.
-pub(crate) fn of_cluster(file: &Path, cluster_exists: bool) -> anyhow::Result<Keys> {
+pub(crate) fn of_cluster(file: &Path, data: &Path) -> anyhow::Result<Keys> {
     if file.exists() {
         return Ok(Keys::read(file)?);
     }
-    if cluster_exists {
+    if data.exists() {
         bail!(
-            "{} is missing, but its database is there: put the file back, or move the database away \
-             to begin anew",
-            file.display()
+            "{} is missing, but its database is there ({}): put the file back, or move the database \
+             away to begin anew",
+            file.display(),
+            data.display()
         );
     }
     create(file)
@@ -61,9 +63,9 @@ mod tests {
     fn a_new_cluster_gets_keys_that_only_this_user_can_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("keys.json");
-        let made = of_cluster(&file, false).unwrap();
+        let made = of_cluster(&file, &dir.path().join("17")).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
-        let read = of_cluster(&file, true).unwrap();
+        let read = of_cluster(&file, dir.path()).unwrap();
         let public = |keys: &Keys| keys.signing.current.public_key().unwrap();
         assert_eq!(public(&made), public(&read));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a file was left beside it");
@@ -72,8 +74,9 @@ mod tests {
     #[test]
     fn a_cluster_without_its_keys_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let error = of_cluster(&dir.path().join("keys.json"), true).unwrap_err();
-        assert!(error.to_string().contains("put the file back"), "{error}");
+        let error = of_cluster(&dir.path().join("keys.json"), dir.path()).unwrap_err().to_string();
+        assert!(error.contains("put the file back"), "{error}");
+        assert!(error.contains(&format!("({})", dir.path().display())), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod places;
 pub mod postgres;
 pub mod process;
 mod progress;
+mod scratch;
 pub mod settings;
 pub mod signals;
 mod store;

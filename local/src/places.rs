@@ -1,26 +1,65 @@
 //! Directories: which ones, who owns them, and whether the account of a server can reach them.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use rustix::fs::Mode;
+use rustix::fs::{Access, access};
 
 use crate::child::Account;
 
-/// Where root keeps what a server's account must reach but cannot reach in the checkout.
-const SYSTEM_DIR: &str = "/var/lib/keywire";
+/// Where root keeps the data that a server's account must reach but cannot reach in the checkout.
+pub(crate) const SYSTEM_DATA: &str = "/var/lib/keywire";
 
-/// The directory to use for `preferred`: itself, or, when `account` cannot enter one of its parents (a
-/// checkout under root's home), one under `/var/lib/keywire` that is named after it.
-pub fn reachable(preferred: &Path, account: Option<&Account>) -> PathBuf {
+/// As [`SYSTEM_DATA`], for what can be fetched again.
+pub(crate) const SYSTEM_CACHE: &str = "/var/cache/keywire";
+
+/// The longest path of a unix socket on every system: macOS allows 104 bytes with the closing zero.
+const SOCKET_PATH_MAX: usize = 103;
+
+/// Takes back a mask (`umask 077`) under which root's servers could not enter what this process makes
+/// for them. What is secret is made so by itself.
+pub fn let_servers_in() {
+    if rustix::process::geteuid().is_root() {
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+    }
+}
+
+/// The directory to use for `preferred`: itself, or, when `account` cannot enter it or one of its
+/// parents (a checkout under root's home), one under `system` that is named after it.
+pub(crate) fn reachable(preferred: &Path, account: Option<&Account>, system: &str) -> PathBuf {
     match account {
-        Some(account) if !enterable(preferred, account) => {
-            Path::new(SYSTEM_DIR).join(flat_name(preferred))
+        Some(account) if !enterable(&preferred.join("inside"), account) => {
+            Path::new(system).join(flat_name(preferred))
         }
         _ => preferred.to_owned(),
     }
+}
+
+/// Whether this process may make the directory, or files in it. Its nearest parent decides if it is
+/// not there yet.
+pub(crate) fn writable(dir: &Path) -> bool {
+    let there = dir.ancestors().find(|parent| parent.exists());
+    there.is_some_and(|dir| dir.is_dir() && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok())
+}
+
+/// Whether a socket of that name can be in the directory: its path is not cut, and Postgres, which
+/// takes a list of directories, takes it as one.
+pub(crate) fn holds_socket(dir: &Path, name: &str) -> bool {
+    let fits = dir.join(name).as_os_str().len() <= SOCKET_PATH_MAX;
+    fits && dir.to_str().is_some_and(|text| !text.contains([',', '"']))
+}
+
+/// Sixteen hexadecimal digits that differ for different texts. Another release of Rust may choose
+/// others: only for what can be made anew.
+pub(crate) fn short_hash(text: impl AsRef<[u8]>) -> String {
+    let mut hasher = DefaultHasher::new();
+    text.as_ref().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Whether every existing parent lets the account through. Access lists are not asked.
@@ -107,10 +146,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let inside = dir.path().join("a-b").join(".local");
-        let moved = reachable(&inside, Some(&stranger()));
-        assert!(moved.starts_with(SYSTEM_DIR), "{moved:?}");
+        let moved = reachable(&inside, Some(&stranger()), SYSTEM_DATA);
+        assert!(moved.starts_with(SYSTEM_DATA), "{moved:?}");
         assert!(moved.to_string_lossy().ends_with("-a--b-.local"), "{moved:?}");
-        assert_eq!(reachable(&inside, None), inside);
+        assert_eq!(reachable(&inside, None, SYSTEM_DATA), inside);
     }
 
     #[test]
@@ -118,7 +157,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let inside = dir.path().join(".local");
-        assert_eq!(reachable(&inside, Some(&stranger())), inside);
+        assert_eq!(reachable(&inside, Some(&stranger()), SYSTEM_DATA), inside);
+    }
+
+    #[test]
+    fn a_place_that_is_closed_itself_moves_too() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let moved = reachable(dir.path(), Some(&stranger()), SYSTEM_DATA);
+        assert!(moved.starts_with(SYSTEM_DATA), "{moved:?}");
+    }
+
+    #[test]
+    fn a_place_below_a_file_cannot_be_written_and_one_to_be_made_can() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(writable(&dir.path().join("new/cache")));
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(!writable(&dir.path().join("file/cache")));
+    }
+
+    #[test]
+    fn a_socket_needs_a_short_path_without_a_comma_or_quote() {
+        assert!(holds_socket(Path::new("/srv/my app/.local/postgres/socket"), "name"));
+        let long = format!("/{}/socket", "a".repeat(100));
+        for dir in [long.as_str(), "/srv/a,b/socket", "/srv/a\"b/socket"] {
+            assert!(!holds_socket(Path::new(dir), "name"), "{dir}");
+        }
     }
 
     #[test]

@@ -7,15 +7,16 @@ mod run;
 mod server;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 pub use find::{Installation, OLDEST};
 pub use run::Postgres;
 
 use crate::child::Account;
-use crate::places;
+use crate::{places, settings};
 
 /// The cluster's superuser, who owns the tables: migrations run as this role.
 pub const OWNER: &str = "keywire";
@@ -23,11 +24,8 @@ pub const OWNER: &str = "keywire";
 /// The database of the local process.
 pub const DATABASE: &str = "keywire";
 
-/// The longest path of a unix socket on every system: macOS allows 104 bytes with the closing zero.
-const SOCKET_PATH_MAX: usize = 103;
-
 /// The socket's file name, which clients make from the port.
-const SOCKET_NAME: &str = ".s.PGSQL.5432";
+pub(crate) const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
 /// Where a PostgreSQL may come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,20 +54,25 @@ pub struct Search {
 
 impl Search {
     /// Finds or fetches one, preferring a major version for which `data` already holds a directory, so
-    /// that installing a newer PostgreSQL does not hide the data of the older one.
+    /// that installing another PostgreSQL does not hide the data of the one used until then. `announce`
+    /// gets a line when one is downloaded. Dropping the future ends the download.
     ///
     /// # Errors
     /// If there is none, saying where it looked and how to install one.
-    pub fn find(&self, data: &Path, announce: impl Fn(&str)) -> anyhow::Result<Installation> {
+    pub async fn find(&self, data: &Path, announce: impl Fn(&str)) -> anyhow::Result<Installation> {
         if let Some(bindir) = &self.bindir {
             return Installation::at(bindir).context("PG_BINDIR does not name a usable PostgreSQL");
         }
-        let found = match self.source {
-            Source::Fetched => Vec::new(),
-            Source::Auto | Source::Installed => find::installed(self.path.as_deref()),
-        };
         let account = Account::for_server()?;
-        let data = places::reachable(data, account.as_ref());
+        let cache = self.cache.join("postgres");
+        let cache = places::reachable(&cache, account.as_ref(), places::SYSTEM_CACHE);
+        let mut found = Vec::new();
+        if self.source != Source::Fetched {
+            found.extend(find::installed(self.path.as_deref(), account.as_ref()));
+        }
+        if self.source != Source::Installed {
+            found.extend(fetch::present(&cache));
+        }
         let with_data = found.iter().position(|one| data.join(one.major.to_string()).is_dir());
         if let Some(chosen) = found.into_iter().nth(with_data.unwrap_or(0)) {
             return Ok(chosen);
@@ -77,8 +80,7 @@ impl Search {
         if self.source == Source::Installed {
             bail!("no PostgreSQL found{}", how_to_install());
         }
-        let dir = places::reachable(&self.cache.join("postgres"), account.as_ref());
-        fetch::fetched(&dir, announce).with_context(|| {
+        fetch::fetched(&cache, announce).await.with_context(|| {
             format!("no PostgreSQL found, and none could be fetched{}", how_to_install())
         })
     }
@@ -123,18 +125,21 @@ impl Cluster {
     /// The cluster of that installation's major version under `dir`, which is created as needed.
     ///
     /// # Errors
-    /// If a directory cannot be made or belongs to somebody else.
+    /// If a directory cannot be made or belongs to somebody else, or `PGOPTIONS` is set.
     pub fn new(
         installation: Installation,
         dir: &Path,
         durability: Durability,
     ) -> anyhow::Result<Self> {
+        ensure!(
+            !settings::has_stray_options(),
+            "PGOPTIONS is set, and would change the private database too: unset it"
+        );
         let account = Account::for_server()?;
-        let dir = places::reachable(dir, account.as_ref());
         if let Some(parent) = dir.parent() {
             places::create_open(parent)?;
         }
-        places::create_private(&dir, account.as_ref())?;
+        places::create_private(dir, account.as_ref())?;
         let socket = short_enough(dir.join("socket"));
         places::create_private(&socket, account.as_ref())?;
         let data = dir.join(installation.major.to_string());
@@ -165,15 +170,26 @@ impl Cluster {
     /// The owner's URL of one of its databases.
     pub fn url(&self, database: &str) -> String {
         let socket: String = url_encoded(&self.socket.to_string_lossy());
-        // Port and TLS mode are said too: else a stray PGPORT or PGSSLMODE would decide them.
+        // Port and TLS mode are said too: else a stray PGPORT or PGSSLMODE would decide them. Nothing
+        // can be said against a PGOPTIONS, which is refused.
         format!("postgres://{OWNER}@localhost:5432/{database}?host={socket}&sslmode=disable")
+    }
+
+    /// What interrupted attempts to prepare it left beside it.
+    fn unfinished(&self) -> impl Iterator<Item = PathBuf> {
+        let start = format!("{}.new", self.data.display());
+        self.neighbours().filter(move |path| path.to_string_lossy().starts_with(&start))
+    }
+
+    /// Everything beside the data directory, and that itself.
+    fn neighbours(&self) -> impl Iterator<Item = PathBuf> {
+        let dir = self.data.parent().into_iter().filter_map(|dir| std::fs::read_dir(dir).ok());
+        dir.flatten().filter_map(Result::ok).map(|entry| entry.path())
     }
 
     /// Directories of other major versions beside it, whose data this one does not see.
     pub fn others(&self) -> Vec<PathBuf> {
-        let dir = self.data.parent().into_iter().filter_map(|dir| std::fs::read_dir(dir).ok());
-        let paths = dir.flatten().filter_map(Result::ok).map(|entry| entry.path());
-        paths
+        self.neighbours()
             .filter(|path| {
                 *path != self.data
                     && path.join("PG_VERSION").is_file()
@@ -183,16 +199,13 @@ impl Cluster {
     }
 }
 
-/// The directory itself, or a short one in `/tmp` named by its hash when a socket's path would be cut.
+/// The directory itself, or a short one in `/tmp` named by its hash when it cannot hold the socket.
 fn short_enough(dir: PathBuf) -> PathBuf {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    if dir.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_MAX {
+    if places::holds_socket(&dir, SOCKET_NAME) {
         return dir;
     }
-    let mut hasher = DefaultHasher::new();
-    dir.hash(&mut hasher);
     // Not TMPDIR, which is a long path on macOS.
-    PathBuf::from(format!("/tmp/keywire-{:016x}", hasher.finish()))
+    PathBuf::from(format!("/tmp/keywire-{}", places::short_hash(dir.as_os_str().as_bytes())))
 }
 
 /// Percent-encodes a path for a URL's query.
@@ -212,7 +225,7 @@ mod tests {
         let short = PathBuf::from("/srv/app/.local/postgres/socket");
         assert_eq!(short_enough(short.clone()), short);
         let long = |c: &str| PathBuf::from(format!("/{}/socket", c.repeat(100)));
-        assert!(short_enough(long("a")).join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_MAX);
+        assert!(places::holds_socket(&short_enough(long("a")), SOCKET_NAME));
         assert_ne!(short_enough(long("a")), short_enough(long("b")));
     }
 
@@ -221,12 +234,12 @@ mod tests {
         assert_eq!(url_encoded("/a b/ü?&"), "/a%20b/%C3%BC%3F%26");
     }
 
-    #[test]
-    fn with_downloads_forbidden_a_missing_postgres_says_how_to_install_one() {
+    #[tokio::test]
+    async fn with_downloads_forbidden_a_missing_postgres_says_how_to_install_one() {
         let search = Search { source: Source::Installed, ..Search::default() };
         let nothing = Path::new("/nonexistent");
         // The machine of this test may have one in the usual directories; then it is found.
-        match search.find(nothing, |line| panic!("announced {line}")) {
+        match search.find(nothing, |line| panic!("announced {line}")).await {
             Ok(found) => assert!(found.major >= OLDEST),
             Err(error) => assert!(error.to_string().contains("apt-get install postgresql")),
         }

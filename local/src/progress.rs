@@ -19,23 +19,30 @@ impl Progress {
     }
 
     /// Shows the step.
-    #[expect(clippy::print_stderr, reason = "a command line program speaks to its user")]
     pub(crate) fn step(&self, text: &str) {
         match &self.0 {
             Some(bar) => {
                 bar.enable_steady_tick(TICK);
                 bar.set_message(format!("{text} …"));
             }
-            None => eprintln!("{text}"),
+            None => say(text),
+        }
+    }
+
+    /// Says a line that stays, and moves until the next step: what it tells of takes its time.
+    pub(crate) fn fetching(&self, text: &str) {
+        self.note(text);
+        if let Some(bar) = &self.0 {
+            bar.enable_steady_tick(TICK);
+            bar.set_message("Fetching …");
         }
     }
 
     /// Says a line that stays.
-    #[expect(clippy::print_stderr, reason = "as above")]
     pub(crate) fn note(&self, text: &str) {
         match &self.0 {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say(text)),
+            None => say(text),
         }
     }
 }
@@ -46,4 +53,10 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Says a line to the person who runs the command; standard output is for what was asked for.
+#[expect(clippy::print_stderr, reason = "a command line program speaks to its user")]
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
 }

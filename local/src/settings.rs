@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use shared::settings::{Database, Log, Reader, Value, WrongSettings};
 
+use crate::places;
 use crate::postgres::{Search, Source};
 use crate::store::Choice;
 
@@ -85,7 +86,7 @@ impl Machine {
         );
         let cache: Option<PathBuf> = reader.optional(
             "KEYWIRE_CACHE",
-            "Where downloaded tools are kept; `keywire` in `XDG_CACHE_HOME` or `~/.cache` by default.",
+            "Where downloaded tools are kept; `keywire` in `XDG_CACHE_HOME` or `~/.cache` by default, `.local/cache` in the checkout if that cannot be written.",
         );
         let source = reader.get(
             "POSTGRES",
@@ -138,6 +139,8 @@ pub(crate) struct System {
     home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`.
     cache_home: Option<PathBuf>,
+    /// `PGOPTIONS`.
+    pg_options: Option<String>,
 }
 
 impl System {
@@ -148,15 +151,24 @@ impl System {
             path: reader.optional::<String>("PATH", "").map(OsString::from),
             home: reader.optional("HOME", ""),
             cache_home: reader.optional("XDG_CACHE_HOME", ""),
+            pg_options: reader.optional("PGOPTIONS", ""),
         }
     }
 
     fn cache(&self) -> PathBuf {
         let base = self.cache_home.clone();
         let base = base.or_else(|| self.home.as_ref().map(|home| home.join(".cache")));
+        let cache = base.map(|base| base.join("keywire"));
         // Without a home (a service account) the checkout is the one place known to be ours.
-        base.map_or_else(|| default_local_dir().join("cache"), |base| base.join("keywire"))
+        let cache = cache.filter(|cache| places::writable(cache));
+        cache.unwrap_or_else(|| default_local_dir().join("cache"))
     }
+}
+
+/// Whether `PGOPTIONS` is set. The client library adds it to every connection, also to those of a private
+/// database, and has no way to leave it out.
+pub(crate) fn has_stray_options() -> bool {
+    System::read().pg_options.is_some()
 }
 
 /// The names of this process's variables that a command of the tests must not see: those that point at
@@ -190,14 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_where_the_user_keeps_caches() {
-        let system = |home: Option<&str>, cache: Option<&str>| System {
-            path: None,
-            home: home.map(Into::into),
-            cache_home: cache.map(Into::into),
+    fn the_cache_is_where_the_user_keeps_caches_unless_that_cannot_be_written() {
+        let cache = |home: Option<&Path>, cache: Option<&Path>| {
+            let (home, cache_home) = (home.map(Into::into), cache.map(Into::into));
+            System { path: None, home, cache_home, pg_options: None }.cache()
         };
-        assert_eq!(system(Some("/home/ann"), None).cache(), Path::new("/home/ann/.cache/keywire"));
-        assert_eq!(system(Some("/home/ann"), Some("/c")).cache(), Path::new("/c/keywire"));
-        assert!(system(None, None).cache().starts_with(checkout()));
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        assert_eq!(cache(Some(home), None), home.join(".cache/keywire"));
+        assert_eq!(cache(Some(home), Some(&home.join("c"))), home.join("c/keywire"));
+        assert!(cache(None, None).starts_with(checkout()));
+        let file = home.join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(cache(Some(&file), None).starts_with(checkout()));
     }
 }

@@ -9,6 +9,7 @@ use shared::secrets::Keys;
 use shared::settings::Reader;
 use sqlx::Connection as _;
 
+use crate::child::Account;
 use crate::lock::Lock;
 use crate::postgres::{Cluster, DATABASE, Durability, Postgres};
 use crate::progress::Progress;
@@ -46,18 +47,23 @@ impl Choice {
         choice
     }
 
-    /// Where the keys of the private database are.
-    fn private_keys(&self) -> PathBuf {
-        self.machine.local_dir.join("keys.json")
+    /// Where the private database is, with its keys and its lock: the directory for them, or, when the
+    /// account of a server started by root cannot enter that, one that it can. All of it moves, so that
+    /// a checkout that is removed and cloned again finds the keys with the data.
+    fn home(&self) -> anyhow::Result<PathBuf> {
+        let account = Account::for_server()?;
+        let local = &self.machine.local_dir;
+        Ok(places::reachable(local, account.as_ref(), places::SYSTEM_DATA))
     }
 
     /// The private cluster, found but not started.
     ///
     /// # Errors
     /// If there is no PostgreSQL to be had.
-    pub(crate) fn cluster(&self, progress: &Progress) -> anyhow::Result<Cluster> {
-        let dir = self.machine.local_dir.join("postgres");
-        let installation = self.machine.postgres.find(&dir, |line| progress.note(line))?;
+    pub(crate) async fn cluster(&self, progress: &Progress) -> anyhow::Result<Cluster> {
+        let dir = self.home()?.join("postgres");
+        let found = self.machine.postgres.find(&dir, |line| progress.fetching(line));
+        let installation = found.await?;
         Cluster::new(installation, &dir, Durability::Kept)
     }
 }
@@ -106,11 +112,12 @@ impl Store {
     }
 
     async fn private(choice: &Choice, progress: &Progress) -> anyhow::Result<Self> {
-        places::create_open(&choice.machine.local_dir)?;
-        let lock = Lock::take(&choice.machine.local_dir)?;
-        let cluster = choice.cluster(progress)?;
-        let keys_file = choice.private_keys();
-        let keys = keys::of_cluster(&keys_file, cluster.exists())?;
+        let home = choice.home()?;
+        places::create_open(&home)?;
+        let lock = Lock::take(&home)?;
+        let cluster = choice.cluster(progress).await?;
+        let keys_file = home.join("keys.json");
+        let keys = keys::of_cluster(&keys_file, cluster.data())?;
         let server = cluster.installation();
         let server = format!("PostgreSQL {} ({})", server.version, server.bin.display());
         if cluster.exists() {

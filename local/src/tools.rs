@@ -2,18 +2,69 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-use crate::places;
+use crate::scratch::Scratch;
+use crate::{child, places};
+
+/// Something fetched once and kept, in a directory named after the exact list of what is in it: a
+/// changed list is a new directory, so that what is kept is never older than the list.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    /// The directory of everything that is kept.
+    dir: PathBuf,
+    /// Where this is, or will be.
+    pub(crate) path: PathBuf,
+}
+
+impl Kept {
+    /// What `list` names, kept in `dir` under `name`.
+    pub(crate) fn new(dir: &Path, name: &str, list: &str) -> Self {
+        let path = dir.join(format!("{name}-{}", places::short_hash(list)));
+        Self { dir: dir.to_owned(), path }
+    }
+
+    /// Fetches it, in a directory of its own that gets its name when `check` finds it whole: neither
+    /// an interrupted download nor one that does not work here is ever taken for it. Any account may
+    /// enter the result: root's servers run as one.
+    ///
+    /// # Errors
+    /// If it cannot be installed, or `check` does not find what it should.
+    pub(crate) async fn install<T>(
+        &self,
+        install: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
+        check: impl Fn(&Path) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        places::create_open(&self.dir)?;
+        let scratch = Scratch::new(&self.dir, "new-")?;
+        let work = scratch.path().join("new");
+        fs::create_dir(&work)?;
+        install(&work).await?;
+        check(&work)?;
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
+        if self.path.exists() && check(&self.path).is_err() {
+            fs::remove_dir_all(&self.path)
+                .with_context(|| format!("cannot remove the broken {}", self.path.display()))?;
+        }
+        match fs::rename(&work, &self.path) {
+            // Another process fetched the same at the same time; its copy is as good.
+            Err(_) if self.path.is_dir() => {}
+            other => {
+                other.with_context(|| format!("cannot rename to {}", self.path.display()))?;
+            }
+        }
+        check(&self.path)
+    }
+}
 
 /// Installs what `requirements` lists, each file by its hash, into the directory `target`.
 ///
 /// # Errors
 /// If pip is missing or a file does not match.
-pub(crate) fn pip_install(requirements: &str, target: &Path) -> anyhow::Result<()> {
+pub(crate) async fn pip_install(requirements: &str, target: &Path) -> anyhow::Result<()> {
     let list = target.join("requirements.txt");
     fs::write(&list, requirements)?;
     let mut pip = Command::new("python3");
@@ -22,29 +73,9 @@ pub(crate) fn pip_install(requirements: &str, target: &Path) -> anyhow::Result<(
         .arg(target)
         .arg("-r")
         .arg(&list);
-    run(&mut pip)
-}
-
-/// Installs into a directory of its own inside `dir` and gives it its name when whole, so that an
-/// interrupted download is simply made again. Any account may enter the result: root's servers run as one.
-///
-/// # Errors
-/// If it cannot be installed.
-pub(crate) fn install_once(
-    dir: &Path,
-    done: &Path,
-    install: impl FnOnce(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    places::create_open(dir)?;
-    let work = tempfile::Builder::new().prefix("new-").tempdir_in(dir)?;
-    install(work.path())?;
-    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
-    let work = work.keep();
-    match fs::rename(&work, done) {
-        // Another process fetched the same at the same time; its copy is as good.
-        Err(_) if done.is_dir() => fs::remove_dir_all(&work).context("cannot remove a second copy"),
-        other => other.with_context(|| format!("cannot rename to {}", done.display())),
-    }
+    // A user's configuration may ask for these; neither goes with a directory of our own.
+    pip.envs([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0")]);
+    run(pip).await
 }
 
 /// Whether the program is there at all.
@@ -54,12 +85,62 @@ pub(crate) fn runs(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Runs an installer and shows what it said only if it failed.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs an installer and shows what it said only if it failed. Dropping the future kills it.
+///
+/// # Errors
+/// If it cannot be run or failed.
+pub(crate) async fn run(mut command: Command) -> anyhow::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+        child::output(command, None).await.with_context(|| format!("cannot run {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{name} failed ({}):\n{}", output.status, said.trim());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That the program is there.
+    fn whole(path: &Path) -> anyhow::Result<String> {
+        fs::read_to_string(path.join("program")).context("no program")
+    }
+
+    async fn install(kept: &Kept, file: &'static str) -> anyhow::Result<String> {
+        kept.install(async |work| Ok(fs::write(work.join(file), file)?), whole).await
+    }
+
+    fn names(dir: &Path) -> Vec<PathBuf> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_does_not_work_is_never_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::new(dir.path(), "tool", "tool 1");
+        assert!(install(&kept, "something else").await.is_err());
+        assert_eq!(names(dir.path()), [] as [&Path; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_broken_copy_is_replaced_and_a_changed_list_is_another_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::new(dir.path(), "tool", "tool 1");
+        fs::create_dir(&kept.path).unwrap();
+        assert_eq!(install(&kept, "program").await.unwrap(), "program");
+        assert_eq!(names(dir.path()), [kept.path]);
+        assert!(whole(&Kept::new(dir.path(), "tool", "tool 2").path).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_download_left_is_removed_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join("new-left");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("lock"), "").unwrap();
+        install(&Kept::new(dir.path(), "tool", "tool 1"), "program").await.unwrap();
+        assert!(!left.exists());
+    }
 }

@@ -35,7 +35,7 @@ pub(super) async fn grant_admin(
     let running = match &choice.database_url {
         Some(url) => Some(PgConnection::connect(url.expose_secret()).await?),
         // Without this command's own: a `cargo run` in another terminal is the usual case.
-        None => PgConnection::connect(&choice.cluster(&progress)?.url(DATABASE)).await.ok(),
+        None => PgConnection::connect(&choice.cluster(&progress).await?.url(DATABASE)).await.ok(),
     };
     if let Some(mut owner) = running {
         return grant(&mut owner, &arguments.name).await;

@@ -1,22 +1,19 @@
 //! The AWS tools that the tests use, from pip by hash: SAM (with cfn-lint and Lambda's Runtime
 //! Interface Emulator inside), moto's Secrets Manager, cargo-lambda.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-use super::say;
-use crate::settings;
-use crate::tools::{pip_install, run};
+use crate::progress::Progress;
+use crate::tools::{Kept, pip_install, run};
+use crate::{child, settings};
 
 /// Every package and its hashes. cargo-lambda is listed without its dependency `ziglang` (450 MB),
 /// which only cross-compiling needs.
 const REQUIREMENTS: &str =
     concat!(include_str!("../../tools/aws.txt"), include_str!("../../tools/cargo-lambda.txt"));
-/// The file that `pip_install` leaves beside what it installed.
-const LIST: &str = "requirements.txt";
 
 /// Installs the tools under `cache` unless they are there, builds the Lambda binaries, and returns the
 /// variables that tell the tests where: `TEST_AWS_TOOLS`, a directory to put into `PYTHONPATH`, and
@@ -25,8 +22,8 @@ const LIST: &str = "requirements.txt";
 /// # Errors
 /// If there is no Python 3.10 with pip, what it fetches does not match the hashes, or the functions
 /// do not build.
-pub fn provide(cache: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    [("TEST_AWS_TOOLS", provide_tools(cache)?), ("TEST_FUNCTIONS", build()?)]
+pub async fn provide(cache: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    [("TEST_AWS_TOOLS", provide_tools(cache).await?), ("TEST_FUNCTIONS", build().await?)]
         .into_iter()
         .map(|(name, path)| {
             let path = path.to_str().context("a path is not UTF-8")?;
@@ -35,25 +32,45 @@ pub fn provide(cache: &Path) -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-fn provide_tools(cache: &Path) -> anyhow::Result<PathBuf> {
-    let tools = cache.join("aws-tools");
-    if !is_current(&tools) {
-        say("Fetching the AWS tools with pip (100 MB, checked by hash); this takes a minute");
-        install(cache, &tools)?;
+async fn provide_tools(cache: &Path) -> anyhow::Result<PathBuf> {
+    let kept = Kept::new(cache, "aws-tools", REQUIREMENTS);
+    if let Ok(tools) = whole(&kept.path) {
+        return Ok(tools);
     }
-    Ok(tools)
+    let progress = Progress::new();
+    progress
+        .fetching("Fetching the AWS tools with pip (100 MB, checked by hash); this takes a minute");
+    kept.install(install, whole).await.context("cannot fetch the AWS tools")
+}
+
+/// The directory itself, if the tools are in it.
+fn whole(tools: &Path) -> anyhow::Result<PathBuf> {
+    for package in ["samcli", "moto", "cargo_lambda"] {
+        ensure!(tools.join(package).is_dir(), "{} has no `{package}`", tools.display());
+    }
+    Ok(tools.to_owned())
+}
+
+async fn install(work: &Path) -> anyhow::Result<()> {
+    let mut python = Command::new("python3");
+    python.args(["-c", "import sys, pip; sys.exit(sys.version_info < (3, 10))"]);
+    run(python).await.context(
+        "the AWS tools need Python 3.10 or newer with pip (apt-get install python3-pip)",
+    )?;
+    pip_install(REQUIREMENTS, work).await
 }
 
 /// Builds the Lambda binaries and the example that panics as the tests run them, and returns their
 /// directory.
-fn build() -> anyhow::Result<PathBuf> {
+async fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--quiet", "--package=functions", "--bins", "--example=panic"])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(settings::checkout())
-        .stderr(Stdio::inherit());
-    let output = cargo.output().context("cannot run cargo")?;
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let output = child::output(cargo, None).await.context("cannot run cargo")?;
     ensure!(output.status.success(), "the functions do not build ({})", output.status);
     let login = String::from_utf8(output.stdout)?.lines().find_map(built_login);
     let dir = login.as_deref().and_then(Path::parent).map(Path::to_owned);
@@ -67,50 +84,20 @@ fn built_login(line: &str) -> Option<PathBuf> {
     message["executable"].as_str().filter(|_| is_login).map(PathBuf::from)
 }
 
-fn is_current(tools: &Path) -> bool {
-    fs::read_to_string(tools.join(LIST)).is_ok_and(|list| list == REQUIREMENTS)
-}
-
-/// Installs beside the final place and renames, so that an interrupted download is made again.
-fn install(cache: &Path, tools: &Path) -> anyhow::Result<()> {
-    let mut python = Command::new("python3");
-    run(python.args(["-c", "import sys, pip; sys.exit(sys.version_info < (3, 10))"])).context(
-        "the AWS tools need Python 3.10 or newer with pip (apt-get install python3-pip)",
-    )?;
-    fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
-    let work = tempfile::Builder::new().prefix("aws-tools-").tempdir_in(cache)?;
-    pip_install(REQUIREMENTS, work.path()).context("cannot fetch the AWS tools (about 100 MB)")?;
-    if tools.exists() {
-        fs::remove_dir_all(tools).with_context(|| format!("cannot remove {}", tools.display()))?;
-    }
-    let work = work.keep();
-    match fs::rename(&work, tools) {
-        // Another process fetched the same at the same time; its copy is as good.
-        Err(_) if is_current(tools) => fs::remove_dir_all(&work).context("cannot remove a copy"),
-        other => other.with_context(|| format!("cannot rename to {}", tools.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn tools_already_installed_are_not_fetched_again() {
+    #[tokio::test]
+    async fn tools_already_installed_are_not_fetched_again() {
         let cache = tempfile::tempdir().unwrap();
-        let tools = cache.path().join("aws-tools");
-        fs::create_dir(&tools).unwrap();
-        fs::write(tools.join(LIST), REQUIREMENTS).unwrap();
-        fs::write(tools.join("marker"), "").unwrap();
-        provide_tools(cache.path()).unwrap();
-        assert!(tools.join("marker").exists());
-    }
-
-    #[test]
-    fn a_changed_list_makes_installed_tools_stale() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(LIST), "aws-sam-cli==1.0.0").unwrap();
-        assert!(!is_current(dir.path()));
+        let tools = Kept::new(cache.path(), "aws-tools", REQUIREMENTS).path;
+        for package in ["samcli", "moto", "cargo_lambda"] {
+            fs::create_dir_all(tools.join(package)).unwrap();
+        }
+        assert_eq!(provide_tools(cache.path()).await.unwrap(), tools);
     }
 
     #[test]

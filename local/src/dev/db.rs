@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use shared::db::SERVING_ROLE;
 
 use super::say;
+use crate::places;
 use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::store::{Choice, Store};
@@ -29,13 +30,15 @@ pub(super) async fn db(choice: &Choice) -> anyhow::Result<ExitCode> {
     };
     drop(progress);
     store.say("with its database only (cargo dev db)")?;
-    let file = choice.machine.local_dir.join("lambda.env");
+    let dir = &choice.machine.local_dir;
+    places::create_open(dir)?;
+    let file = dir.join("lambda.env");
     write(&file, &variables(&store)?)?;
     say(&format!(
         "The database is ready: {}\n\n  psql '{}'\n  cargo lambda watch -p functions -A 127.0.0.1 --env-file {}\n\nCtrl-C ends it.",
         store.description,
         store.url.expose_secret(),
-        file.display()
+        shell_word(&file.to_string_lossy())
     ));
     let end = tokio::select! {
         _ = signals.next() => Ok(ExitCode::SUCCESS),
@@ -61,4 +64,29 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     let opened = options.write(true).create(true).truncate(true).mode(0o600).open(file);
     let mut opened = opened.with_context(|| format!("cannot write {}", file.display()))?;
     Ok(opened.write_all(text.as_bytes())?)
+}
+
+/// The text as a shell reads it back as one word.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%=:".contains(c);
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_every_path_as_one_word() {
+        assert_eq!(shell_word("/srv/app/.local/lambda.env"), "/srv/app/.local/lambda.env");
+        for path in ["/srv/my app/x", "/srv/o'neill/$(x)", "/srv/\"a\";b"] {
+            let mut shell = std::process::Command::new("sh");
+            let line = format!("printf %s {}", shell_word(path));
+            let output = shell.args(["-c", &line]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), path);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::runner;
+use super::runner::{self, Stdin};
 use super::services::Services;
 use crate::settings::Machine;
 use crate::signals::Signals;
@@ -34,7 +34,7 @@ pub(super) async fn prepare(machine: &Machine, arguments: Arguments) -> anyhow::
         words.push("--check".into());
     }
     let variables = [("DATABASE_URL".to_owned(), services.database_url().to_owned())];
-    let code = runner::run(&words, &variables, &mut signals).await;
+    let code = runner::run(&words, &variables, Stdin::Closed, &mut signals).await;
     services.stop().await?;
     code
 }

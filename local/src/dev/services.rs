@@ -5,14 +5,18 @@ use std::path::PathBuf;
 use sqlx::Connection as _;
 
 use super::redis::{self, Redis};
-use super::scratch::Scratch;
 use crate::child::Account;
 use crate::places;
-use crate::postgres::{Cluster, Durability, Postgres};
+use crate::postgres::{Cluster, Durability, Postgres, SOCKET_NAME};
+use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crate::settings::Machine;
 
 /// The migrated database that each test copies.
 const TEMPLATE: &str = "template";
+
+/// What the names of the directories of runs begin with.
+const PREFIX: &str = "keywire-test-";
 
 /// Postgres and Redis, running.
 #[derive(Debug)]
@@ -35,9 +39,12 @@ impl Services {
     /// # Errors
     /// If one cannot be had or started.
     pub(super) async fn start(machine: &Machine) -> anyhow::Result<Self> {
-        let scratch = Scratch::new(&scratch_base()?)?;
-        let installation = machine.postgres.find(scratch.path(), super::say)?;
-        let server = redis::program(machine.redis.clone(), &machine.cache)?;
+        let progress = Progress::new();
+        let scratch = Scratch::new(&scratch_base()?, PREFIX)?;
+        let found = machine.postgres.find(scratch.path(), |line| progress.fetching(line));
+        let installation = found.await?;
+        let server = redis::program(machine.redis.clone(), &machine.cache, &progress).await?;
+        drop(progress);
         super::say(&format!(
             "Tests use PostgreSQL {} ({}) and {}",
             installation.version,
@@ -86,10 +93,13 @@ impl Services {
     }
 }
 
-/// The system's temporary directory, or `/tmp` when a server's account cannot enter that.
+/// The system's temporary directory, or `/tmp` when a server's account cannot enter that or its sockets
+/// would not fit.
 fn scratch_base() -> anyhow::Result<PathBuf> {
     let base = std::env::temp_dir();
-    let reached = Account::for_server()?
-        .is_none_or(|account| places::enterable(&base.join("inside"), &account));
-    Ok(if reached { base } else { PathBuf::from("/tmp") })
+    let run = base.join(format!("{PREFIX}123456"));
+    let reached = Account::for_server()?.is_none_or(|account| places::enterable(&run, &account));
+    let fits = places::holds_socket(&run.join("postgres/socket"), SOCKET_NAME)
+        && places::holds_socket(&run.join("redis"), redis::SOCKET_NAME);
+    Ok(if reached && fits { base } else { PathBuf::from("/tmp") })
 }

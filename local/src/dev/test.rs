@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
+use super::runner::Stdin;
 use super::services::Services;
 use super::{aws_tools, runner, say};
 use crate::settings::{self, Machine};
@@ -19,6 +20,12 @@ const AWS_NEXTEST: &[&str] =
     &["cargo", "nextest", "run", "--package=local", "--test=it", "-E", "test(/^aws::/)"];
 /// Everything, where nextest is not installed.
 const RUST_TEST: &[&str] = &["cargo", "test", "--workspace", "--no-fail-fast"];
+/// For the tests themselves then. They share a process, whose memory and logs some of them look at: one
+/// at a time.
+const ONE_BY_ONE: &str = "--test-threads=1";
+/// What is said then.
+const NO_NEXTEST: &str = "cargo-nextest is not installed: the tests run one by one, which takes longer, and one that \
+                          hangs is not ended (cargo install --locked cargo-nextest)";
 /// The Lambda tests, where nextest is not installed.
 const AWS_TEST: &[&str] = &["cargo", "test", "--package=local", "--test=it", "aws::"];
 /// The examples in documentation.
@@ -65,12 +72,19 @@ pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Res
     if arguments.part == Some(Part::Web) {
         return Ok(ExitCode::SUCCESS);
     }
+    let mut signals = Signals::new()?;
     let mut more = Vec::new();
     if arguments.part != Some(Part::Rust) {
-        more = aws_tools::provide(&machine.cache)?;
+        more = tokio::select! {
+            more = aws_tools::provide(&machine.cache) => more?,
+            signal = signals.next() => return Ok(runner::signalled(signal)),
+        };
     }
-    let commands = commands(&arguments, has_nextest());
-    serve(machine, more, &commands).await
+    let nextest = has_nextest();
+    if !nextest {
+        say(NO_NEXTEST);
+    }
+    serve(machine, signals, more, &commands(&arguments, nextest), Stdin::Closed).await
 }
 
 /// Runs any command with what the tests need.
@@ -78,16 +92,17 @@ pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Res
 /// # Errors
 /// As [`test()`].
 pub(super) async fn with(machine: &Machine, given: Given) -> anyhow::Result<ExitCode> {
-    serve(machine, Vec::new(), &[given.words]).await
+    serve(machine, Signals::new()?, Vec::new(), &[given.words], Stdin::Ours).await
 }
 
 /// Starts the servers, runs the commands until one fails, ends the servers.
 async fn serve(
     machine: &Machine,
+    mut signals: Signals,
     more: Vec<(String, String)>,
     commands: &[Vec<OsString>],
+    stdin: Stdin,
 ) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
     let services = tokio::select! {
         services = Services::start(machine) => services?,
         signal = signals.next() => return Ok(runner::signalled(signal)),
@@ -96,7 +111,7 @@ async fn serve(
     variables.extend(more);
     let mut code = Ok(ExitCode::SUCCESS);
     for words in commands {
-        code = runner::run(words, &variables, &mut signals).await;
+        code = runner::run(words, &variables, stdin, &mut signals).await;
         if !matches!(code, Ok(ExitCode::SUCCESS)) {
             break;
         }
@@ -107,17 +122,17 @@ async fn serve(
 
 /// The commands of a part. The Lambda tests are the module `aws` of the integration tests.
 fn commands(arguments: &Arguments, nextest: bool) -> Vec<Vec<OsString>> {
-    let (run, after) = match (nextest, arguments.part) {
-        (true, Some(Part::Aws)) => (AWS_NEXTEST, None),
-        (true, Some(Part::Rust)) => (RUST_NEXTEST, None),
-        (true, _) => (&RUST_NEXTEST[..RUST_NEXTEST.len() - 2], None),
-        (false, Some(Part::Aws)) => (AWS_TEST, None),
-        (false, Some(Part::Rust)) => (RUST_TEST, Some(["--", "--skip", "aws::"])),
-        (false, _) => (RUST_TEST, None),
+    let (run, after): (_, &[&str]) = match (nextest, arguments.part) {
+        (true, Some(Part::Aws)) => (AWS_NEXTEST, &[]),
+        (true, Some(Part::Rust)) => (RUST_NEXTEST, &[]),
+        (true, _) => (&RUST_NEXTEST[..RUST_NEXTEST.len() - 2], &[]),
+        (false, Some(Part::Aws)) => (AWS_TEST, &["--", ONE_BY_ONE]),
+        (false, Some(Part::Rust)) => (RUST_TEST, &["--", ONE_BY_ONE, "--skip", "aws::"]),
+        (false, _) => (RUST_TEST, &["--", ONE_BY_ONE]),
     };
     let mut tests: Vec<OsString> = run.iter().map(Into::into).collect();
     tests.extend(arguments.filter.iter().cloned());
-    tests.extend(after.into_iter().flatten().map(Into::into));
+    tests.extend(after.iter().map(Into::into));
     // nextest does not run the examples in documentation; cargo test does, with the rest.
     let examples = nextest && arguments.part != Some(Part::Aws) && arguments.filter.is_empty();
     let examples = examples.then(|| DOC_TEST.iter().map(Into::into).collect());
@@ -153,7 +168,8 @@ mod tests {
     fn without_a_part_everything_runs() {
         let all = ["cargo test --workspace --doc --quiet", "cargo nextest run --workspace"];
         assert_eq!(lines(None, &[], true), all);
-        assert_eq!(lines(None, &[], false), ["cargo test --workspace --no-fail-fast"]);
+        let one_by_one = "cargo test --workspace --no-fail-fast -- --test-threads=1";
+        assert_eq!(lines(None, &[], false), [one_by_one]);
     }
 
     #[test]
@@ -161,7 +177,9 @@ mod tests {
         let rust = lines(Some(Part::Rust), &["login"], true);
         assert_eq!(rust, ["cargo nextest run --workspace -E not test(/^aws::/) login"]);
         let rust = lines(Some(Part::Rust), &["login"], false);
-        assert_eq!(rust, ["cargo test --workspace --no-fail-fast login -- --skip aws::"]);
+        let expected =
+            "cargo test --workspace --no-fail-fast login -- --test-threads=1 --skip aws::";
+        assert_eq!(rust, [expected]);
         let aws = lines(Some(Part::Aws), &[], true);
         assert_eq!(aws, ["cargo nextest run --package=local --test=it -E test(/^aws::/)"]);
     }

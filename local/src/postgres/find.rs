@@ -7,6 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+use crate::child::Account;
+use crate::places;
+
 /// The oldest major version that the migrations and statements are written for.
 pub const OLDEST: u32 = 14;
 
@@ -65,8 +68,9 @@ fn version_in(text: &str) -> Option<&str> {
     words.nth(1)
 }
 
-/// Every usable PostgreSQL here, best first: the one on `PATH`, then the usual directories, newest first.
-pub(super) fn installed(path: Option<&OsStr>) -> Vec<Installation> {
+/// Every PostgreSQL here that `account` can run, best first: the one on `PATH`, then the usual
+/// directories, newest first.
+pub(super) fn installed(path: Option<&OsStr>, account: Option<&Account>) -> Vec<Installation> {
     let on_path = path.into_iter().flat_map(std::env::split_paths).filter(|dir| has_server(dir));
     let on_path = on_path.map(|dir| resolved(&dir));
     let mut found: Vec<_> = on_path.filter_map(|dir| Installation::at(&dir).ok()).collect();
@@ -76,6 +80,8 @@ pub(super) fn installed(path: Option<&OsStr>) -> Vec<Installation> {
     found.extend(usual);
     let mut seen = std::collections::HashSet::new();
     found.retain(|installation| seen.insert(installation.bin.clone()));
+    // One under root's home, say, which the account of root's servers may not enter.
+    found.retain(|one| account.is_none_or(|a| places::enterable(&one.bin.join("postgres"), a)));
     found
 }
 
@@ -157,8 +163,20 @@ mod tests {
     fn what_is_on_path_comes_first_and_once() {
         let dir = fake("14.2");
         let path = std::env::join_paths([dir.path(), dir.path()]).unwrap();
-        let found = installed(Some(&path));
+        let found = installed(Some(&path), None);
         assert_eq!(found[0].bin, fs::canonicalize(dir.path()).unwrap());
         assert_eq!(found.iter().filter(|i| i.bin == found[0].bin).count(), 1);
+    }
+
+    #[test]
+    fn one_that_the_servers_account_cannot_reach_is_not_taken() {
+        let closed = fake("14.2");
+        fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let stranger = Account { name: "stranger".into(), uid: 54_321, gid: 54_321 };
+        let taken = |account| {
+            let found = installed(Some(closed.path().as_os_str()), account);
+            found.iter().any(|one| one.bin == fs::canonicalize(closed.path()).unwrap())
+        };
+        assert!(taken(None) && !taken(Some(&stranger)));
     }
 }

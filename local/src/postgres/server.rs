@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 use super::{Cluster, Durability, OWNER};
 use crate::child;
@@ -32,11 +33,14 @@ pub(super) async fn prepare(cluster: &Cluster) -> anyhow::Result<()> {
     if cluster.exists() {
         return end_stale(&cluster.data).await;
     }
-    let unfinished = cluster.data.with_extension("new");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)
-            .with_context(|| format!("cannot remove {}", unfinished.display()))?;
+    for unfinished in cluster.unfinished() {
+        if let Err(error) = fs::remove_dir_all(&unfinished) {
+            // Nothing depends on it: this attempt has a directory of its own.
+            tracing::warn!(%error, "cannot remove {}", unfinished.display());
+        }
     }
+    // A new name for each attempt: what a killed one left running may still write.
+    let unfinished = cluster.data.with_extension(format!("new-{}", Uuid::new_v4().simple()));
     let mut initdb = command(cluster, "initdb");
     initdb.arg("--pgdata").arg(&unfinished).args(["--username", OWNER, "--auth", "trust"]);
     // The same order and case rules on every machine, whatever its language.
@@ -45,9 +49,8 @@ pub(super) async fn prepare(cluster: &Cluster) -> anyhow::Result<()> {
         initdb.arg("--no-sync");
     }
     initdb.stdout(Stdio::null()).stderr(Stdio::piped());
-    child::tie(&mut initdb, cluster.account.as_ref(), Signal::KILL);
-    let initdb = Command::from(initdb).kill_on_drop(true).spawn().context("cannot run initdb")?;
-    let output = initdb.wait_with_output().await?;
+    let output =
+        child::output(initdb, cluster.account.as_ref()).await.context("cannot run initdb")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "initdb failed ({}):\n{}", output.status, said.trim());
     fs::rename(&unfinished, &cluster.data)

@@ -78,7 +78,7 @@ async fn a_killed_postgres_comes_back_under_load() {
 /// An app on a cluster of its own, with one user.
 async fn start(dir: &Path) -> (Postgres, TestApp) {
     let data = dir.join("postgres");
-    let installation = search().find(&data, |_| {}).unwrap();
+    let installation = search().find(&data, |_| {}).await.unwrap();
     // Kept: a killed server must not lose the users, as one that never waits for the disk may.
     let cluster = Cluster::new(installation, &data, Durability::Kept).unwrap();
     let postgres = Postgres::start(cluster.clone()).await.unwrap();

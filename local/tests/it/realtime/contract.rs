@@ -1,4 +1,4 @@
-//! The seed's contract: anybody connects, everybody hears, as it was said.
+//! The first contract of the socket, which every version keeps: anybody connects, everybody hears, as it was said.
 
 use tokio_tungstenite::tungstenite::Message;
 

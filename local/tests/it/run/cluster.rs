@@ -9,9 +9,9 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{LONG, open_dir, search};
 
-pub(crate) fn cluster(dir: &Path) -> Cluster {
+pub(crate) async fn cluster(dir: &Path) -> Cluster {
     let data = dir.join("postgres");
-    let installation = search().find(&data, |_| {}).unwrap();
+    let installation = search().find(&data, |_| {}).await.unwrap();
     Cluster::new(installation, &data, Durability::Kept).unwrap()
 }
 
@@ -30,8 +30,8 @@ async fn connect(url: &str) -> PgConnection {
 #[tokio::test]
 async fn a_cluster_holds_its_data_over_a_stop_and_a_start() {
     let dir = open_dir();
-    let first = Postgres::start(cluster(dir.path())).await.unwrap();
-    let url = cluster(dir.path()).url("postgres");
+    let first = Postgres::start(cluster(dir.path()).await).await.unwrap();
+    let url = cluster(dir.path()).await.url("postgres");
     let mut connection = connect(&url).await;
     sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
         .execute(&mut connection)
@@ -39,7 +39,7 @@ async fn a_cluster_holds_its_data_over_a_stop_and_a_start() {
         .unwrap();
     first.stop().await;
     assert!(PgConnection::connect(&url).await.is_err(), "still there after the stop");
-    let second = Postgres::start(cluster(dir.path())).await.unwrap();
+    let second = Postgres::start(cluster(dir.path()).await).await.unwrap();
     let kept: i32 =
         sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connect(&url).await).await.unwrap();
     assert_eq!(kept, 7);
@@ -49,8 +49,8 @@ async fn a_cluster_holds_its_data_over_a_stop_and_a_start() {
 #[tokio::test]
 async fn a_killed_server_is_restarted_with_every_commit() {
     let dir = open_dir();
-    let postgres = Postgres::start(cluster(dir.path())).await.unwrap();
-    let url = cluster(dir.path()).url("postgres");
+    let postgres = Postgres::start(cluster(dir.path()).await).await.unwrap();
+    let url = cluster(dir.path()).await.url("postgres");
     let mut connection = connect(&url).await;
     sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
         .execute(&mut connection)
@@ -78,20 +78,20 @@ async fn a_killed_server_is_restarted_with_every_commit() {
 #[tokio::test]
 async fn an_interrupted_preparation_is_made_again() {
     let dir = open_dir();
-    let data = cluster(dir.path()).data().with_extension("new");
+    let data = cluster(dir.path()).await.data().with_extension("new");
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("half"), "").unwrap();
-    let postgres = Postgres::start(cluster(dir.path())).await.unwrap();
-    assert!(!data.exists() && cluster(dir.path()).exists());
+    let postgres = Postgres::start(cluster(dir.path()).await).await.unwrap();
+    assert!(!data.exists() && cluster(dir.path()).await.exists());
     postgres.stop().await;
 }
 
 #[tokio::test]
 async fn a_cluster_that_cannot_start_says_why() {
     let dir = open_dir();
-    Postgres::start(cluster(dir.path())).await.unwrap().stop().await;
-    let conf = cluster(dir.path()).data().join("postgresql.conf");
+    Postgres::start(cluster(dir.path()).await).await.unwrap().stop().await;
+    let conf = cluster(dir.path()).await.data().join("postgresql.conf");
     std::fs::write(conf, "no_such_setting = on\n").unwrap();
-    let error = Postgres::start(cluster(dir.path())).await.unwrap_err().to_string();
+    let error = Postgres::start(cluster(dir.path()).await).await.unwrap_err().to_string();
     assert!(error.contains("no_such_setting"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use shared::db::SERVING_ROLE;
 use sqlx::{Connection as _, PgConnection};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -63,6 +63,64 @@ async fn tests_see_their_own_servers_and_nobody_elses() {
     for name in ["TEST_REDIS_BIN=", "TEST_PG_BINDIR="] {
         assert!(Path::new(variable(name)).exists(), "{seen}");
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_hold_sockets_is_left_for_a_short_one() {
+    let dir = open_dir();
+    let long = dir.path().join(format!("{},", "a".repeat(90)));
+    std::fs::create_dir(&long).unwrap();
+    let mut command = dev(dir.path());
+    command.env("TMPDIR", &long).args(["with", "--", "env"]);
+    let output = output(command).await;
+    let seen = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(seen.contains("TEST_REDIS_URL=redis+unix:///tmp/keywire-test-"), "{seen}");
+    assert_eq!(std::fs::read_dir(&long).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_command_reads_what_it_is_given() {
+    let dir = open_dir();
+    let mut child = dev(dir.path());
+    child.args(["with", "--", "cat"]).stdin(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"SELECT 1").await.unwrap();
+    let output = timeout(LONG, child.wait_with_output()).await.expect("it did not end").unwrap();
+    assert_eq!(text(&output.stdout), "SELECT 1");
+}
+
+/// Python's module is the one way to a terminal that needs no unsafe code here.
+#[tokio::test]
+async fn a_command_has_the_terminal() {
+    let dir = open_dir();
+    let script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))";
+    let mut python = Command::new("python3");
+    python.args(["-c", script, env!("CARGO_BIN_EXE_dev"), "with", "--", "sh", "-c"]);
+    python.arg("test -t 0 && echo ask && read answer && echo got=$answer");
+    for (name, value) in dev(dir.path()).as_std().get_envs() {
+        python.env(name, value.unwrap());
+    }
+    python.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = python.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    let talk = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.trim() == "ask" {
+                stdin.write_all(b"yes\n").await.unwrap();
+            }
+            said += &line;
+            if line.contains("got=") {
+                return;
+            }
+        }
+    };
+    timeout(LONG, talk).await.expect("it did not answer");
+    assert!(said.contains("got=yes"), "{said}");
+    drop(stdin);
+    timeout(LONG, child.wait()).await.expect("it did not end").unwrap();
 }
 
 #[tokio::test]
@@ -166,8 +224,8 @@ async fn the_first_admin_is_appointed_whether_keywire_runs_or_not() {
 async fn a_given_database_is_served_with_the_keys_registered_for_it() {
     let dir = open_dir();
     let owner =
-        local::postgres::Postgres::start(super::cluster::cluster(dir.path())).await.unwrap();
-    let url = super::cluster::cluster(dir.path()).url("postgres");
+        local::postgres::Postgres::start(super::cluster::cluster(dir.path()).await).await.unwrap();
+    let url = super::cluster::cluster(dir.path()).await.url("postgres");
     let file = dir.path().join("given.json");
     let keys = |register: bool| {
         let mut command = dev(dir.path());

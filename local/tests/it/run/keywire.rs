@@ -79,6 +79,15 @@ impl Start {
         self
     }
 
+    /// From a shell that keeps what it makes to its user.
+    pub(crate) fn under_closed_umask(self) -> Self {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "umask 077; exec \"$0\"", PROGRAM]).env_clear();
+        command.envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.0.get_current_dir().unwrap());
+        Self(command)
+    }
+
     /// As an ordinary user, from a copy of the program that this user can reach.
     pub(crate) fn run_by(self, account: &Account, dir: &Path) -> Self {
         let copy: PathBuf = dir.join("keywire");

@@ -1,5 +1,7 @@
 //! Starting: the first time, again, twice, on a taken port, as an ordinary user, with given servers.
 
+use std::path::Path;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use local::child::Account;
 use rustix::process::Signal;
@@ -105,11 +107,54 @@ async fn it_runs_as_an_ordinary_user() {
     let keywire = start.ready().await;
     assert_eq!(keywire.register().await.status, 201);
     let local = dir.path().join("local");
-    let owner = |path: &std::path::Path| {
-        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap())
-    };
+    let owner =
+        |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
     assert_eq!(owner(&local.join("postgres")), owner(dir.path()));
     assert!(keywire.end(Signal::INT).await.success());
+}
+
+#[tokio::test]
+async fn it_starts_under_a_mask_that_keeps_files_to_their_user() {
+    let dir = open_dir();
+    let keywire = Start::in_dir(dir.path()).under_closed_umask().ready().await;
+    assert_eq!(keywire.register().await.status, 201);
+}
+
+/// Removes the directory even if the test fails.
+struct Removed(std::path::PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_checkout_that_was_removed_and_cloned_again_starts() {
+    // Closed to others, as root's home is: the account of a Postgres started by root cannot enter.
+    let parent = tempfile::Builder::new().prefix("kw-").tempdir().unwrap();
+    let checkout = parent.path().join("checkout");
+    std::fs::create_dir(&checkout).unwrap();
+    let first = Start::in_dir(&checkout).ready().await;
+    assert_eq!(first.register().await.status, 201);
+    let data = first.banner.split("data in ").nth(1).unwrap().lines().next().unwrap();
+    let home = Path::new(data).parent().unwrap().parent().unwrap().to_owned();
+    assert!(home.join("keys.json").exists(), "{home:?}");
+    let moved = (!home.starts_with(&checkout)).then(|| Removed(home));
+    assert!(first.end(Signal::TERM).await.success());
+    std::fs::remove_dir_all(&checkout).unwrap();
+    std::fs::create_dir(&checkout).unwrap();
+    let second = Start::in_dir(&checkout).ready().await;
+    assert_eq!(second.login().await.status, if moved.is_some() { 200 } else { 401 });
+    assert!(second.end(Signal::TERM).await.success());
+}
+
+#[tokio::test]
+async fn options_for_another_database_are_refused() {
+    let dir = open_dir();
+    let start = Start::in_dir(dir.path()).env("PGOPTIONS", "-c search_path=theirs");
+    let refused = start.tried().await.err().expect("it started");
+    assert!(refused.said.contains("PGOPTIONS is set"), "{}", refused.said);
 }
 
 #[tokio::test]
