@@ -9,7 +9,7 @@ use crate::app::{Answer, TestApp, credentials};
 use crate::login::disable;
 
 /// Longer than any statement takes on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// Nothing but the lock or stop that a test imposes, and time for it.
 const SETTINGS: [(&str, &str); 2] = [("DATABASE_TIMEOUT", "60s"), ("LOCK_STOP", "3")];
 
