@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use shared::client_address;
 use shared::front::Front;
 
 mod auth;
@@ -226,6 +227,12 @@ impl Node {
 
     pub(crate) fn addresses(&self) -> &Arc<Counts<Vec<u8>>> {
         &self.0.addresses
+    }
+
+    /// Whether the socket's other end is the client, so that addresses are counted at accept; behind
+    /// CloudFront only the request tells.
+    pub(crate) fn counts_peers(&self) -> bool {
+        self.0.front.http.client_address != client_address::Mode::Cloudfront
     }
 
     pub(crate) fn phase(&self) -> &Phases {

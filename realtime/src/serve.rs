@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use shared::client_address::Peer;
+use shared::client_address::{ClientAddress, Peer};
 use shared::problem::{Code, Problem};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use crate::Node;
-use crate::limits::Slot;
+use crate::limits::{Counted, Slot};
 
 /// Unsent bytes the kernel keeps for one socket: more wait in the node's own queue, where they are
 /// shared and counted. No setting: it must stay well below `QUEUE_BYTES` and above one packet.
@@ -35,11 +35,28 @@ const NOT_SENT_BYTES: u32 = 32 * 1024;
 /// loop from spinning; clients wait in the kernel's queue meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// A connection's place, carried by each of its requests and, after an upgrade, by the socket.
+/// A connection's place, carried by each of its requests and, after an upgrade, by the socket; given
+/// back when the last holder is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    /// Given back when the last holder is dropped.
-    pub(crate) _slot: Arc<Slot>,
+    /// Its place among all.
+    _slot: Arc<Slot>,
+    /// Its place among its address's, where the socket's other end is the client.
+    _address: Option<Arc<Counted<Vec<u8>>>>,
+}
+
+impl Place {
+    /// A place, if there is one. The address is counted here, not only at the upgrade: silent
+    /// connections of one address must not take the places of all.
+    fn take(node: &Node, peer: SocketAddr) -> Option<Self> {
+        let address = if node.counts_peers() {
+            let network = ClientAddress::new(peer.ip()).network();
+            Some(Arc::new(node.addresses().take(network)?))
+        } else {
+            None
+        };
+        Some(Self { _slot: Arc::new(node.slots().take()?), _address: address })
+    }
 }
 
 /// Serves a router on all listeners until the node stops accepting; `router` stands behind the front.
@@ -47,11 +64,10 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, node: &Node) {
     let full = Spare::new(full(node), node);
     let doors = listeners.into_iter().map(|listener| {
         let accepting = accept(listener, node, |stream, peer| {
-            let Some(slot) = node.slots().take() else {
+            let Some(place) = Place::take(node, peer) else {
                 node.metrics().refused.increment(1);
                 return full.admit(stream, peer);
             };
-            let place = Place { _slot: Arc::new(slot) };
             tokio::spawn(connection(stream, peer, router.clone(), node.clone(), Some(place)));
         });
         async {

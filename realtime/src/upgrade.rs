@@ -35,7 +35,7 @@ use handshake::Handshake;
 /// What a socket holds for as long as it lives.
 struct Held {
     _place: Option<Place>,
-    _address: Counted<Vec<u8>>,
+    _address: Option<Counted<Vec<u8>>>,
     _user: Option<Counted<Uuid>>,
 }
 
@@ -96,22 +96,24 @@ async fn identify(node: &Node, handshake: &Handshake) -> Result<Option<Identity>
     }
 }
 
-/// Counts the socket for its address and its user.
+/// Counts the socket for its user and, unless that was done at accept, for its address.
 fn hold(node: &Node, parts: &mut Parts, identity: Option<Identity>) -> Result<Held> {
     let full = || {
         node.metrics().refused.increment(1);
         Problem::new(Code::TooManyConnections).retry_after(node.settings().accept.full_retry)
     };
-    let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or(ClientAddress::NONE);
     let user = match identity {
         Some(identity) => Some(node.users().take(identity.user).ok_or_else(full)?),
         None => None,
     };
-    Ok(Held {
-        _address: node.addresses().take(address.network()).ok_or_else(full)?,
-        _user: user,
-        _place: parts.extensions.remove(),
-    })
+    let address = if node.counts_peers() {
+        None
+    } else {
+        let address = parts.extensions.get::<ClientAddress>().copied();
+        let network = address.unwrap_or(ClientAddress::NONE).network();
+        Some(node.addresses().take(network).ok_or_else(full)?)
+    };
+    Ok(Held { _address: address, _user: user, _place: parts.extensions.remove() })
 }
 
 fn switching(handshake: Handshake) -> Response {

@@ -18,7 +18,7 @@ pub struct Limits {
     pub bytes: Option<Rate>,
     /// `MAX_CONNECTIONS`: open connections, HTTP included.
     pub connections: Option<usize>,
-    /// `CONNECTIONS_PER_ADDRESS`: sockets from one address.
+    /// `CONNECTIONS_PER_ADDRESS`: connections from one address.
     pub per_address: Option<u32>,
     /// `CONNECTIONS_PER_USER`: sockets of one user.
     pub per_user: Option<u32>,
@@ -43,7 +43,7 @@ impl Limits {
             per_address: reader.get(
                 "CONNECTIONS_PER_ADDRESS",
                 "off",
-                "Sockets at most from one client address (an IPv6 /64 counts as one); further ones get 503. Set it wherever strangers connect.",
+                "Connections at most from one client address (an IPv6 /64 counts as one), HTTP included, or sockets alone with CLIENT_ADDRESS=cloudfront; further ones get 503. Set it wherever strangers connect directly.",
             ),
             per_user: reader.get(
                 "CONNECTIONS_PER_USER",

@@ -63,13 +63,56 @@ async fn silent_connections_do_not_hide_a_full_nodes_health() {
 }
 
 #[tokio::test]
-async fn over_the_limit_of_one_address_is_503() {
+async fn over_the_limit_of_one_address_is_503_and_other_addresses_are_let_in() {
     let node = TestNode::start(&[("CONNECTIONS_PER_ADDRESS", "2")]).await;
-    let (ann, _bob) = (node.connect().await, node.connect().await);
+    let (ann, bob) = (node.connect().await, node.connect().await);
     is_full(&node).await;
-    assert!(node.metric("keywire_refused_total").await >= 1);
+    assert!(node.get("/health/ready").await.starts_with("HTTP/1.1 200 "));
+    assert!(node.connect_from([127, 0, 0, 2]).await.is_ok());
     drop(ann);
     until("a free place", async || node.connect_with(&[]).await.is_ok()).await;
+    drop(bob);
+    until("another", async || node.get("/metrics").await.starts_with("HTTP/1.1 200 ")).await;
+    until("the count", async || {
+        let text = node.get("/metrics").await;
+        text.lines().any(|line| line.starts_with("keywire_refused_total ") && !line.ends_with(" 0"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_address_count_and_leave_the_others_their_places() {
+    let settings = [("MAX_CONNECTIONS", "4"), ("CONNECTIONS_PER_ADDRESS", "2")];
+    let node = TestNode::start(&settings).await;
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(TcpStream::connect(node.address).await.unwrap());
+    }
+    is_full(&node).await;
+    let mut eve = node.connect_from([127, 0, 0, 2]).await.unwrap();
+    say(&mut eve, "room enough").await;
+    hears(&mut eve, "room enough").await;
+}
+
+#[tokio::test]
+async fn behind_cloudfront_the_viewers_address_counts_and_not_the_proxys() {
+    let secret = "a-generated-secret";
+    let settings = [
+        ("CLIENT_ADDRESS", "cloudfront"),
+        ("ORIGIN_VERIFY", secret),
+        ("CONNECTIONS_PER_ADDRESS", "1"),
+    ];
+    let node = TestNode::start(&settings).await;
+    let connect = async |viewer| {
+        let headers = [("cloudfront-viewer-address", viewer), ("x-origin-verify", secret)];
+        node.connect_with(&headers).await
+    };
+    let _ann = connect("192.0.2.1:5000").await.unwrap();
+    let _bob = connect("192.0.2.2:5000").await.unwrap();
+    let Err(Error::Http(refusal)) = connect("192.0.2.1:5001").await else {
+        panic!("a second socket of one address was let in");
+    };
+    assert_eq!(refusal.status(), 503);
 }
 
 #[tokio::test]

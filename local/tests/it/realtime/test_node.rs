@@ -107,7 +107,16 @@ impl TestNode {
         self.upgrade(stream, &[]).await.unwrap()
     }
 
-    async fn upgrade(
+    /// A client whose address is another of this machine's.
+    pub(super) async fn connect_from(&self, ip: [u8; 4]) -> Result<Socket, Error> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ip, 0).into()).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
+        self.upgrade(stream, &[]).await
+    }
+
+    /// The handshake on a stream of one's own.
+    pub(super) async fn upgrade(
         &self,
         stream: TcpStream,
         headers: &[(&'static str, &str)],
