@@ -116,7 +116,7 @@ impl Connection {
         drop(member);
         ending::finish(ws, &outbox, end, node.settings().heartbeat.close).await;
         let code = end.code();
-        node.metrics().closed(CloseCode::from_number(code));
+        node.metrics().closed(CloseCode::from_number(code), end.by());
         // As u64: tracing has no JSON number for u128.
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
@@ -227,8 +227,8 @@ impl Connection {
             }
             Event::Message(message) => {
                 self.count(1);
-                self.node.metrics().messages.increment(1);
                 if let Some(publication) = Publication::from_message(&message) {
+                    self.node.metrics().messages.increment(1);
                     self.publish(publication);
                 }
                 None

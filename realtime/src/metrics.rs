@@ -22,7 +22,7 @@ pub struct Metrics {
     pub connections: Gauge,
     /// TCP connections open now, HTTP included.
     pub tcp_connections: Gauge,
-    /// Messages taken from clients.
+    /// Messages taken from clients to be published; control frames do not count.
     pub messages: Counter,
     /// Bytes taken from clients.
     pub bytes_received: Counter,
@@ -54,10 +54,25 @@ pub struct Metrics {
     pub relay_dropped_in: Counter,
     /// From sending a probe to its return, in seconds.
     pub relay_seconds: Histogram,
-    /// Closed sockets, by code.
-    closes: Vec<(CloseCode, Counter)>,
+    /// Closed sockets, by code and by who ended them.
+    closes: Vec<(CloseCode, By, Counter)>,
     /// Sockets closed by the client with a code that is not ours.
     closes_other: Counter,
+}
+
+/// Who ended a socket, label `by`: a client may send any code, so its codes say nothing about the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The client closed or vanished.
+    Peer,
+    /// The node closed or cut it.
+    Node,
+}
+
+impl By {
+    fn label(self) -> Label {
+        Label::new("by", if self == Self::Peer { "peer" } else { "node" })
+    }
 }
 
 impl std::fmt::Debug for Metrics {
@@ -70,7 +85,8 @@ impl std::fmt::Debug for Metrics {
 struct Register<R>(R);
 
 /// A counter that has labels: its name and what it counts.
-const CLOSES: (&str, &str) = ("keywire_closes_total", "Closed sockets, by code.");
+const CLOSES: (&str, &str) =
+    ("keywire_closes_total", "Closed sockets, by code and who ended them.");
 /// As above.
 const PAUSES: (&str, &str) = (
     "keywire_read_pauses_total",
@@ -88,9 +104,13 @@ impl<R: Recorder> Register<R> {
         self.0.register_counter(&Key::from_static_name(name), &METADATA)
     }
 
-    fn labelled(&self, (name, about): (&'static str, &'static str), label: Label) -> Counter {
+    fn labelled(
+        &self,
+        (name, about): (&'static str, &'static str),
+        labels: impl Into<Vec<Label>>,
+    ) -> Counter {
         self.0.describe_counter(KeyName::from(name), None, about.into());
-        self.0.register_counter(&Key::from_parts(name, vec![label]), &METADATA)
+        self.0.register_counter(&Key::from_parts(name, labels.into()), &METADATA)
     }
 
     fn gauge(&self, name: &'static str, about: &'static str) -> Gauge {
@@ -103,10 +123,13 @@ impl<R: Recorder> Register<R> {
         self.0.register_histogram(&Key::from_static_name(name), &METADATA)
     }
 
-    fn closes(&self) -> Vec<(CloseCode, Counter)> {
-        let counter =
-            |code: CloseCode| self.labelled(CLOSES, Label::new("code", code.number().to_string()));
-        CloseCode::ALL.iter().map(|&code| (code, counter(code))).collect()
+    fn closes(&self) -> Vec<(CloseCode, By, Counter)> {
+        let each = CloseCode::ALL.iter().flat_map(|&code| [(code, By::Peer), (code, By::Node)]);
+        each.map(|(code, by)| {
+            let number = Label::new("code", code.number().to_string());
+            (code, by, self.labelled(CLOSES, [number, by.label()]))
+        })
+        .collect()
     }
 }
 
@@ -123,7 +146,8 @@ impl Default for Metrics {
             connections: register.gauge("keywire_connections", "Sockets open now."),
             tcp_connections: register
                 .gauge("keywire_tcp_connections", "TCP connections open now, HTTP included."),
-            messages: register.counter("keywire_messages_total", "Messages taken from clients."),
+            messages: register
+                .counter("keywire_messages_total", "Messages taken from clients to be published."),
             bytes_received: register
                 .counter("keywire_received_bytes_total", "Bytes taken from clients' sockets."),
             bytes_sent: register
@@ -131,8 +155,8 @@ impl Default for Metrics {
             deliveries: register
                 .counter("keywire_deliveries_total", "Messages put into clients' queues."),
             queue_bytes: register.gauge("keywire_queue_bytes", "Bytes waiting in clients' queues."),
-            pauses_rate: register.labelled(PAUSES, Label::new("reason", "rate")),
-            pauses_pressure: register.labelled(PAUSES, Label::new("reason", "pressure")),
+            pauses_rate: register.labelled(PAUSES, [Label::new("reason", "rate")]),
+            pauses_pressure: register.labelled(PAUSES, [Label::new("reason", "pressure")]),
             ping_seconds: register
                 .seconds("keywire_ping_seconds", "From a Ping to the next sign of life."),
             accept_errors: register
@@ -147,14 +171,15 @@ impl Default for Metrics {
                 .counter("keywire_relay_sent_total", "Messages handed to the relay."),
             relay_received: register
                 .counter("keywire_relay_received_total", "Messages that came by the relay."),
-            relay_dropped_out: register.labelled(DROPPED, Label::new("direction", "out")),
-            relay_dropped_in: register.labelled(DROPPED, Label::new("direction", "in")),
+            relay_dropped_out: register.labelled(DROPPED, [Label::new("direction", "out")]),
+            relay_dropped_in: register.labelled(DROPPED, [Label::new("direction", "in")]),
             relay_seconds: register.seconds(
                 "keywire_relay_seconds",
                 "From sending a probe over the relay to its return.",
             ),
             closes: register.closes(),
-            closes_other: register.labelled(CLOSES, Label::new("code", "other")),
+            closes_other: register
+                .labelled(CLOSES, [Label::new("code", "other"), By::Peer.label()]),
         }
     }
 }
@@ -174,10 +199,10 @@ impl Metrics {
         }
     }
 
-    /// Counts a closed socket; `None` is a code that is not ours, which a client may choose freely.
-    pub fn closed(&self, code: Option<CloseCode>) {
-        let known = self.closes.iter().find(|(known, _)| code == Some(*known));
-        known.map_or(&self.closes_other, |(_, counter)| counter).increment(1);
+    /// Counts a closed socket; `None` is a code that is not ours, which only a client can send.
+    pub fn closed(&self, code: Option<CloseCode>, by: By) {
+        let known = self.closes.iter().find(|(known, who, _)| code == Some(*known) && by == *who);
+        known.map_or(&self.closes_other, |(_, _, counter)| counter).increment(1);
     }
 
     /// The Prometheus text (exposition format 0.0.4).

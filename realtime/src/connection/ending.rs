@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::socket::Socket;
 use crate::close::CloseCode;
 use crate::hub::Outbox;
+use crate::metrics::By;
 
 /// Why a connection stopped relaying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,14 @@ impl End {
             Self::Peer(number) => number,
             Self::Gone | Self::Silent => CloseCode::Abnormal.number(),
             Self::Fault(code) | Self::Ours(code) => code.number(),
+        }
+    }
+
+    /// Who brought it about.
+    pub(super) fn by(self) -> By {
+        match self {
+            Self::Peer(_) | Self::Gone => By::Peer,
+            Self::Silent | Self::Fault(_) | Self::Ours(_) => By::Node,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The first contract of the socket, which every version keeps: anybody connects, everybody hears, as it was said.
 
+use futures_util::SinkExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::test_node::*;
@@ -80,4 +81,22 @@ async fn a_close_is_answered_with_its_own_code() {
     ann.close(Some(frame.clone())).await.unwrap();
     assert_eq!(closed(&mut ann).await, Some(frame));
     until("its leaving", async || node.metric("keywire_connections").await == 0).await;
+}
+
+#[tokio::test]
+async fn a_clients_close_code_is_counted_as_its_own_and_control_frames_are_no_messages() {
+    let node = TestNode::start(&[]).await;
+    let mut ann = node.connect().await;
+    for control in [Message::Ping("ping".into()), Message::Pong("pong".into())] {
+        soon("sending", ann.send(control)).await.unwrap();
+    }
+    say(&mut ann, "the only one").await;
+    hears(&mut ann, "the only one").await;
+    let code = tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode::from(4008);
+    let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame { code, reason: "".into() };
+    ann.close(Some(frame)).await.unwrap();
+    assert_eq!(close_code(&mut ann).await, 4008);
+    node.metric_reaches("keywire_closes_total{code=\"4008\",by=\"peer\"}", 1).await;
+    assert_eq!(node.metric("keywire_closes_total{code=\"4008\",by=\"node\"}").await, 0);
+    assert_eq!(node.metric("keywire_messages_total").await, 1);
 }

@@ -37,13 +37,13 @@ async fn a_silent_client_is_cut_after_interval_plus_timeout_while_it_is_sent_to(
     let started = Instant::now();
     // It never reads, so it never answers a Ping; the kernel takes what is sent to it.
     let silent = node.connect().await;
-    let cut = node.metric("keywire_closes_total{code=\"1006\"}");
+    let cut = node.metric("keywire_closes_total{code=\"1006\",by=\"node\"}");
     assert_eq!(cut.await, 0);
     until("the cut", async || {
         // Outbound traffic must not count as a sign of life. The talker reads, so it stays.
         say(&mut talker, "are you there?").await;
         hears(&mut talker, "are you there?").await;
-        node.metric("keywire_closes_total{code=\"1006\"}").await >= 1
+        node.metric("keywire_closes_total{code=\"1006\",by=\"node\"}").await >= 1
     })
     .await;
     let took = started.elapsed();
