@@ -311,3 +311,6 @@ impl Broker for Redis {
         if self.up.load(Ordering::Acquire) { State::Up } else { State::Down }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -206,4 +206,21 @@ mod tests {
         let only_bearer = read(&[("sec-websocket-protocol", Some("keywire.bearer.!"))]).unwrap();
         assert_eq!((only_bearer.token, only_bearer.protocol), (None, None));
     }
+
+    #[test]
+    fn two_authorization_headers_are_400() {
+        for second in ["Bearer d.e.f", "Basic dXNlcjpwYXNz"] {
+            let request = Request::builder()
+                .uri("/ws")
+                .header("connection", "Upgrade")
+                .header("upgrade", "websocket")
+                .header("sec-websocket-version", "13")
+                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+                .header("authorization", "Bearer a.b.c")
+                .header("authorization", second);
+            let parts = request.body(()).unwrap().into_parts().0;
+            let refused = Handshake::read(&parts).err().unwrap();
+            assert_eq!(refused.code.status(), StatusCode::BAD_REQUEST, "{second}");
+        }
+    }
 }

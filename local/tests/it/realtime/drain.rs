@@ -1,6 +1,9 @@
 //! Going away: readiness fails first, then clients are sent away, each with 1012.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
 
 use super::test_node::*;
 
@@ -45,7 +48,7 @@ async fn draining_fails_readiness_while_still_accepting_then_closes_all_with_101
         "spread over the window: {first:?} {last:?}"
     );
     soon("the end of the drain", draining).await.unwrap();
-    assert!(tokio::net::TcpStream::connect(node.address).await.is_err(), "accepting has ended");
+    assert!(TcpStream::connect(node.address).await.is_err(), "accepting has ended");
 }
 
 #[tokio::test]
@@ -69,6 +72,8 @@ async fn what_was_said_before_the_drain_is_still_delivered() {
     }
     assert_eq!(close_code(&mut bob).await, 1012);
     assert_eq!(close_code(&mut ann).await, 1012);
+    // Ends their streams, which the drain would wait for.
+    drop((ann, bob));
     soon("the end of the drain", draining).await.unwrap();
 }
 
@@ -76,12 +81,40 @@ async fn what_was_said_before_the_drain_is_still_delivered() {
 async fn a_client_that_never_answers_the_close_does_not_hold_up_the_drain() {
     let node = TestNode::start(&[]).await;
     let _deaf = node.connect().await;
-    let _silent = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let _silent = TcpStream::connect(node.address).await.unwrap();
     let started = Instant::now();
     soon("the end of the drain", node.node.drain()).await;
     let took = started.elapsed();
     // Neither does the other's FIRST_BYTE_TIMEOUT of 5 s.
     assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test]
+async fn whoever_upgrades_while_the_drain_begins_is_refused_or_sent_away() {
+    let node = Arc::new(TestNode::start(&[("DRAIN_WINDOW", "0")]).await);
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let node = Arc::clone(&node);
+        clients.push(tokio::spawn(async move {
+            // Accepting may have ended before or after the connection was made.
+            let Ok(stream) = TcpStream::connect(node.address).await else { return None };
+            match node.upgrade(stream, &[]).await {
+                Ok(mut socket) => Some(close_code(&mut socket).await),
+                Err(_) => None,
+            }
+        }));
+    }
+    let first = node.connect().await;
+    soon("the end of the drain", node.node.drain()).await;
+    let mut sent_away = 0;
+    for client in clients {
+        if let Some(code) = client.await.unwrap() {
+            assert_eq!(code, 1012);
+            sent_away += 1;
+        }
+    }
+    assert!(sent_away > 0, "nobody was quick enough, so nothing was tried");
+    drop(first);
 }
 
 #[tokio::test]
