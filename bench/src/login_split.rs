@@ -6,6 +6,7 @@
 //! percentile of the logins the bare hash's median is taken off, which leaves the hash's own variation
 //! with the rest. At saturation, logins and bare hashes take turns on the same cores.
 
+mod processor;
 mod saturation;
 
 use std::path::Path;

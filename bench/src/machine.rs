@@ -65,6 +65,15 @@ impl Used {
     }
 }
 
+/// So many steps of the kernel's clock.
+///
+/// # Errors
+/// If the kernel does not say how long one is.
+pub(crate) fn ticks(count: u64) -> anyhow::Result<Duration> {
+    let a_second = u32::try_from(rustix::param::clock_ticks_per_second())?;
+    Duration::from_secs(count).checked_div(a_second).context("no kernel clock")
+}
+
 /// What is needed of `/proc/PID/stat`.
 struct Stat {
     pid: u32,
@@ -80,9 +89,7 @@ impl Stat {
         // and, as fields 14 and 15, the ticks in user and system mode (proc_pid_stat(5)).
         let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        let ticks = number(14)? + number(15)?;
-        let used = Duration::from_secs(ticks)
-            / u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+        let used = ticks(number(14)? + number(15)?).ok()?;
         Some(Self { pid, parent: u32::try_from(number(4)?).ok()?, used })
     }
 }

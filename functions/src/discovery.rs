@@ -1,7 +1,7 @@
 //! `GET /.well-known/jwks.json` and `GET /health`: what others need to know of this service.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse};
@@ -14,9 +14,6 @@ use shared::problem::Result;
 use tokio::sync::Mutex;
 
 use crate::App;
-
-/// How long the keys are kept; a new one is published long before it signs.
-const KEPT: Duration = Duration::from_mins(1);
 
 /// The routes of this endpoint.
 pub fn router(app: App) -> Router {
@@ -44,19 +41,19 @@ async fn jwks(State(discovery): State<Discovery>) -> Result<impl IntoResponse> {
     let now = discovery.app.clock.now();
     let held = published.iter().filter(|key| key.retire_at.is_none_or(|at| now < at));
     let keys: Vec<_> = held.map(|key| &key.public_jwk).collect();
-    let five_minutes: AppendHeaders<[(HeaderName, &str); 1]> =
-        AppendHeaders([(CACHE_CONTROL, "public, max-age=300")]);
-    Ok((five_minutes, Json(json!({ "keys": keys }))))
+    let max_age = discovery.app.settings.jwks_max_age.as_secs();
+    let cached = AppendHeaders([(CACHE_CONTROL, format!("public, max-age={max_age}"))]);
+    Ok((cached, Json(json!({ "keys": keys }))))
 }
 
 impl Discovery {
-    /// The keys as read at most [`KEPT`] ago, or longer while the database is away: a loop of requests
+    /// The keys as read at most `KEYS_MAX_AGE` ago, or longer while the database is away: a loop of requests
     /// costs it nothing, and others go on verifying.
     async fn published(&self) -> Result<Arc<Vec<PublicKey>>> {
         // Held while they are read, so that one statement serves all who wait.
         let mut kept = self.kept.lock().await;
         if let Some((read_at, keys)) = &*kept
-            && read_at.elapsed() < KEPT
+            && read_at.elapsed() < self.app.settings.tokens.keys_max_age
         {
             return Ok(Arc::clone(keys));
         }

@@ -37,7 +37,8 @@ pub struct App {
 impl App {
     /// An app on this database.
     pub fn new(db: Database, clock: Clock, settings: Settings) -> Self {
-        Self { db, clock, settings: Arc::new(settings), refusals: Refusals::default() }
+        let refusals = Refusals::new(settings.refusals_remembered);
+        Self { db, clock, settings: Arc::new(settings), refusals }
     }
 
     /// What hashes and checks passwords, for the endpoints that may read the pepper.

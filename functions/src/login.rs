@@ -26,11 +26,6 @@ use uuid::Uuid;
 use crate::user::User;
 use crate::{App, TokenKeys};
 
-/// Retry-After of a stopped identifier; the stop itself lasts up to a day.
-const STOP_RETRY: time::Duration = time::Duration::HOUR;
-/// A lock is remembered in process for no longer, so that an administrator's unlock is soon seen.
-const LOCK_REMEMBERED: time::Duration = time::Duration::seconds(5);
-
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords, tokens: TokenKeys) -> Router {
     Router::new().route("/login", post(login)).with_state(Login { app, passwords, tokens })
@@ -113,7 +108,8 @@ impl Login {
     /// Every refusal that comes before the hash, and the account's row.
     async fn admit(&self, attempt: &Attempt<'_>, caller: &Caller) -> Result<Option<Account>> {
         let (db, now) = (&self.app.db, self.app.clock.now());
-        let limits = &self.app.settings.sign_in;
+        let settings = &self.app.settings;
+        let limits = &settings.sign_in;
         let bucket = [b"login\0".as_slice(), &attempt.network].concat();
         let lock = attempt.lock();
         let known = [&bucket, &lock].into_iter().find_map(|key| self.app.refusals.find(key, now));
@@ -127,8 +123,8 @@ impl Login {
             Admission::Admitted(account) => return Ok(account),
             Admission::BucketEmpty(until) => (bucket, until, until),
             Admission::Barred(bar) => {
-                let until = until(bar, now);
-                (lock, until, until.min(now + LOCK_REMEMBERED))
+                let until = self.until(bar, now);
+                (lock, until, until.min(now + settings.lock_remembered))
             }
         };
         tracing::info!(request.id = %caller.request_id, "sign-in refused by a limit");
@@ -139,6 +135,14 @@ impl Login {
     /// A lock, a stop and an empty bucket answer alike, for known and unknown identifiers.
     fn refuse(&self, until: OffsetDateTime, now: OffsetDateTime) -> Problem {
         rate_limit::refused("login", self.app.settings.sign_in.address, until, now)
+    }
+
+    /// When a client is told to come back.
+    fn until(&self, bar: Bar, now: OffsetDateTime) -> OffsetDateTime {
+        match bar {
+            Bar::Locked(until) => until,
+            Bar::Stopped => now + self.app.settings.lock_stop_retry,
+        }
     }
 
     async fn fail(
@@ -152,7 +156,7 @@ impl Login {
         let user = account.map(|account| account.id);
         match db.run(failures::record(db.pool(), at, user, limits, caller, now)).await {
             Ok(None) => Problem::new(Code::InvalidCredentials),
-            Ok(Some(bar)) => self.refuse(until(bar, now), now),
+            Ok(Some(bar)) => self.refuse(self.until(bar, now), now),
             Err(error) => error.into(),
         }
     }
@@ -168,7 +172,7 @@ impl Login {
         let recorded = sign_in::record_disabled(db.pool(), account.id, at, limits, caller, now);
         match db.run(recorded).await {
             Ok(None) => Problem::new(Code::AccountDisabled),
-            Ok(Some(bar)) => self.refuse(until(bar, now), now),
+            Ok(Some(bar)) => self.refuse(self.until(bar, now), now),
             Err(error) => error.into(),
         }
     }
@@ -199,7 +203,7 @@ impl Login {
         };
         match db.run(sign_in::succeed(db.pool(), success, &settings.sign_in, caller, now)).await? {
             Outcome::SignedIn => self.answer(account, session, salt.bytes(), now),
-            Outcome::Barred(bar) => Err(self.refuse(until(bar, now), now)),
+            Outcome::Barred(bar) => Err(self.refuse(self.until(bar, now), now)),
             // What was typed is no longer the password of an active account.
             Outcome::Changed => Err(self.fail(attempt, Some(account), caller).await),
         }
@@ -234,13 +238,5 @@ impl Login {
         let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
             AppendHeaders([(CACHE_CONTROL, "no-store")]);
         Ok((no_store, body).into_response())
-    }
-}
-
-/// When a client is told to come back.
-fn until(bar: Bar, now: OffsetDateTime) -> OffsetDateTime {
-    match bar {
-        Bar::Locked(until) => until,
-        Bar::Stopped => now + STOP_RETRY,
     }
 }

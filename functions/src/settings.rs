@@ -54,6 +54,14 @@ pub struct Settings {
     pub register_address: Option<Rate>,
     /// The limits of sign-in.
     pub sign_in: Limits,
+    /// `LOCK_STOP_RETRY`: Retry-After of a stopped identifier.
+    pub lock_stop_retry: Duration,
+    /// `LOCK_REMEMBERED`: how long a lock or stop is believed without asking the database.
+    pub lock_remembered: Duration,
+    /// `REFUSALS_REMEMBERED`: refusals held in the memory of a process.
+    pub refusals_remembered: usize,
+    /// `JWKS_MAX_AGE`: how long others may keep the public keys.
+    pub jwks_max_age: Duration,
     /// `SESSION_IDLE`: a session ends this long after its last refresh.
     pub session_idle: Duration,
     /// `SESSION_ABSOLUTE`: a session ends this long after sign-in.
@@ -79,6 +87,30 @@ impl Settings {
                 "Registrations from one network (IPv4 /32, IPv6 /64); `off` for none.",
             ),
             sign_in: sign_in(reader),
+            lock_stop_retry: reader.get_in(
+                "LOCK_STOP_RETRY",
+                "1h",
+                ("1s", "24h"),
+                "What a stopped identifier is told to wait (Retry-After); the stop ends by itself after LOCK_FORGET.",
+            ),
+            lock_remembered: reader.get_in(
+                "LOCK_REMEMBERED",
+                "5s",
+                ("0", "1min"),
+                "How long a process believes a lock or stop without asking the database; an administrator's unlock is seen that much later, and a guesser costs that much less.",
+            ),
+            refusals_remembered: reader.get_in(
+                "REFUSALS_REMEMBERED",
+                "10000",
+                ("100", "1000000"),
+                "Refusals that a process remembers, some 200 bytes each; those beyond cost a statement each again.",
+            ),
+            jwks_max_age: reader.get_in(
+                "JWKS_MAX_AGE",
+                "5min",
+                ("0", "5min"),
+                "How long others may keep `/.well-known/jwks.json`.",
+            ),
             session_idle: reader.get_in(
                 "SESSION_IDLE",
                 "7d",
@@ -97,6 +129,9 @@ impl Settings {
         }
         if settings.sign_in.lock_max > settings.sign_in.forget {
             reader.refuse("LOCK_MAX: at most LOCK_FORGET, or the count is forgotten during a lock");
+        }
+        if settings.lock_stop_retry > settings.sign_in.forget {
+            reader.refuse("LOCK_STOP_RETRY: at most LOCK_FORGET, or it outlasts the stop");
         }
         if platform == Platform::Lambda {
             if settings.hashing.cost < 10 {
@@ -202,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn values_that_contradict_each_other_are_refused_together() {
+        let mut reader = Reader::from_pairs([("LOCK_FORGET", "10min")]);
+        Settings::read(&mut reader, Platform::Process);
+        let told = reader.finish().unwrap_err().0;
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("LOCK_MAX: at most LOCK_FORGET"), "{told:?}");
+        assert!(told[1].starts_with("LOCK_STOP_RETRY: at most LOCK_FORGET"), "{told:?}");
+    }
+
+    #[test]
     fn values_that_cannot_work_are_refused_together() {
         let wrong = [
             ("BCRYPT_COST", "16"),
@@ -214,6 +259,15 @@ mod tests {
             ("BODY_TIMEOUT", "0"),
             ("LOCK_AFTER", "0"),
             ("LOCK_MAX", "2d"),
+            ("LOCK_STOP_RETRY", "2d"),
+            ("LOCK_REMEMBERED", "1h"),
+            ("REFUSALS_REMEMBERED", "1"),
+            ("JWKS_MAX_AGE", "1h"),
+            ("TOKEN_LEEWAY", "1h"),
+            ("KEYS_MAX_AGE", "0"),
+            ("KEYS_RELOAD_PAUSE", "0"),
+            ("KEYS_RETRY_PAUSE", "1h"),
+            ("PREFLIGHT_MAX_AGE", "48h"),
             ("LIMIT_LOGIN_ADDRESS", "60"),
             ("PUBLIC_URL", "localhost:8080"),
             ("ALLOWED_ORIGINS", "https://a.example/path"),

@@ -9,6 +9,7 @@ mod server;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -104,6 +105,15 @@ pub enum Durability {
     Disposable,
 }
 
+/// How long a server is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// `POSTGRES_START_TIMEOUT`: the longest start.
+    pub start: Duration,
+    /// `POSTGRES_STOP_TIMEOUT`: the longest fast shutdown before the server is killed.
+    pub stop: Duration,
+}
+
 /// A cluster of databases on this machine: which server runs it, as whom, and where its files are.
 #[derive(Debug, Clone)]
 pub struct Cluster {
@@ -119,6 +129,8 @@ pub struct Cluster {
     log: PathBuf,
     /// Whether it survives this process.
     durability: Durability,
+    /// How long its server is waited for.
+    waits: Waits,
 }
 
 impl Cluster {
@@ -130,6 +142,7 @@ impl Cluster {
         installation: Installation,
         dir: &Path,
         durability: Durability,
+        waits: Waits,
     ) -> anyhow::Result<Self> {
         ensure!(
             !settings::has_stray_options(),
@@ -144,7 +157,7 @@ impl Cluster {
         places::create_private(&socket, account.as_ref())?;
         let data = dir.join(installation.major.to_string());
         let log = data.with_extension("log");
-        Ok(Self { installation, account, data, socket, log, durability })
+        Ok(Self { installation, account, data, socket, log, durability, waits })
     }
 
     /// Whether its data directory was prepared before.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use shared::settings::{Database, Log, Reader, Value, WrongSettings};
 
 use crate::places;
-use crate::postgres::{Search, Source};
+use crate::postgres::{Search, Source, Waits};
 use crate::store::Choice;
 
 /// Everything the local process can be told.
@@ -73,6 +73,8 @@ pub struct Machine {
     pub cache: PathBuf,
     /// `POSTGRES` and `PG_BINDIR`: which PostgreSQL to run.
     pub postgres: Search,
+    /// `POSTGRES_START_TIMEOUT` and `POSTGRES_STOP_TIMEOUT`: how long that is waited for.
+    pub waits: Waits,
     /// `REDIS_BIN`: which Redis or Valkey the tests run.
     pub redis: Option<PathBuf>,
 }
@@ -97,6 +99,20 @@ impl Machine {
             "PG_BINDIR",
             "The directory of the `initdb` and `postgres` to use, instead of looking for them.",
         );
+        let waits = Waits {
+            start: reader.get_in(
+                "POSTGRES_START_TIMEOUT",
+                "1min",
+                ("1s", "1h"),
+                "Longest start of the private PostgreSQL; one that was killed under load first replays its log.",
+            ),
+            stop: reader.get_in(
+                "POSTGRES_STOP_TIMEOUT",
+                "10s",
+                ("1s", "10min"),
+                "Longest wait for the private PostgreSQL to write everything out and end; then it is killed, and replays its log at the next start.",
+            ),
+        };
         let redis = reader.optional(
             "REDIS_BIN",
             "The Redis or Valkey server program that `cargo dev test` starts, instead of looking for one.",
@@ -104,7 +120,8 @@ impl Machine {
         let system = System::read();
         let cache = cache.unwrap_or_else(|| system.cache());
         let postgres = Search { source, bindir, path: system.path, cache: cache.clone() };
-        Self { local_dir: local_dir.unwrap_or_else(default_local_dir), cache, postgres, redis }
+        let local_dir = local_dir.unwrap_or_else(default_local_dir);
+        Self { local_dir, cache, postgres, waits, redis }
     }
 }
 

@@ -64,7 +64,7 @@ impl Choice {
         let dir = self.home()?.join("postgres");
         let found = self.machine.postgres.find(&dir, |line| progress.fetching(line));
         let installation = found.await?;
-        Cluster::new(installation, &dir, Durability::Kept)
+        Cluster::new(installation, &dir, Durability::Kept, self.machine.waits)
     }
 }
 

@@ -9,15 +9,14 @@ use shared::problem::{Code, Problem, Result};
 use shared::settings::Tokens;
 use uuid::Uuid;
 
-/// How long after `exp` a socket may stay, in seconds, as clocks differ; the verifier allows the same.
-const LEEWAY: i64 = 5;
-
 /// Checks tokens and sessions.
 #[derive(Debug, Clone)]
 pub struct Auth {
     verifier: Verifier,
     db: Database,
     clock: Clock,
+    /// How long after `exp` a socket may stay, as clocks differ; the verifier allows the same.
+    leeway: Duration,
 }
 
 /// A signed-in user, for as long as the token holds.
@@ -32,7 +31,8 @@ pub(crate) struct Identity {
 impl Auth {
     /// Keys and sessions are read from this database.
     pub fn new(db: Database, tokens: Tokens, clock: Clock) -> Self {
-        Self { verifier: Verifier::new(db.clone(), tokens), db, clock }
+        let leeway = tokens.leeway;
+        Self { verifier: Verifier::new(db.clone(), tokens), db, clock, leeway }
     }
 
     /// Who the token speaks for.
@@ -61,7 +61,7 @@ impl Auth {
 
     /// When the token ends, by the clock's time of day.
     fn until(&self, claims: &Claims) -> Identity {
-        let end = claims.exp.saturating_add(LEEWAY);
+        let end = claims.exp.saturating_add_unsigned(self.leeway.as_secs());
         let left = end.saturating_sub(self.clock.now().unix_timestamp());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
         Identity { user: claims.sub, expires: Instant::now() + left }

@@ -25,11 +25,9 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 /// The role that serves requests. It owns nothing.
 pub const SERVING_ROLE: &str = "keywire_app";
 
-/// A connection idle for longer is tried before it is handed out: Postgres may have restarted.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
-/// Longest wait for the answer of a connection that is tried; then another one is made. Short, so that
-/// most of `DATABASE_TIMEOUT` is left for that.
-const TRIAL: Duration = Duration::from_millis(500);
+/// The part of `DATABASE_TIMEOUT` that a connection which is tried has to answer; most of it is left to
+/// make another one.
+const TRIALS: u32 = 4;
 
 /// What can go wrong with a statement.
 #[derive(Debug, thiserror::Error)]
@@ -114,22 +112,23 @@ impl Database {
             let timeout = settings.timeout.as_millis().to_string();
             options = options.options([("role", role), ("statement_timeout", &timeout)]);
         }
+        let (trusted_idle, trial) = (settings.trusted_idle, settings.timeout / TRIALS);
         let pool = PgPoolOptions::new()
             .max_connections(settings.pool)
             .acquire_timeout(settings.timeout)
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
+            .before_acquire(move |connection, meta| {
                 Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE {
-                        try_out(connection).await?;
+                    if meta.idle_for > trusted_idle {
+                        try_out(connection, trial).await?;
                     }
                     Ok(true)
                 })
             })
             // Before sqlx's own trial on release, which would wait for a silent server for ever and
             // keep the connection's place in the pool.
-            .after_release(|connection, _| {
-                Box::pin(async move { try_out(connection).await.map(|()| true) })
+            .after_release(move |connection, _| {
+                Box::pin(async move { try_out(connection, trial).await.map(|()| true) })
             })
             .connect_lazy_with(options);
         Ok(Self { pool, timeout: settings.timeout })
@@ -161,7 +160,7 @@ impl Database {
 }
 
 /// Whether the connection still answers, soon.
-async fn try_out(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let answered = tokio::time::timeout(TRIAL, connection.ping()).await;
+async fn try_out(connection: &mut PgConnection, trial: Duration) -> sqlx::Result<()> {
+    let answered = tokio::time::timeout(trial, connection.ping()).await;
     answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }

@@ -15,11 +15,12 @@ use crate::front::{Front, RequestId};
 use crate::problem::{Code, FieldError, Problem, Result};
 
 /// How much of a body over the limit is still read: a client that is busy sending would otherwise
-/// meet a reset before it reads the 413.
+/// meet a reset before it reads the 413. No setting: what is over `BODY_BYTES` is read and forgotten.
 const DRAIN_BYTES: usize = 256 * 1024;
-/// Most unknown fields told, so that a small body makes no large answer.
+/// Most unknown fields told, so that a small body makes no large answer. No setting: the first few say
+/// what is wrong.
 const UNKNOWN_TOLD: usize = 20;
-/// Longest User-Agent kept, in characters.
+/// Longest User-Agent kept, in characters. No setting: it bounds rows that live as long as the audit log.
 const USER_AGENT_CHARS: usize = 256;
 
 /// Who is calling, for throttles, sessions and the audit log.

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -21,8 +21,6 @@ use crate::settings::{self, Http};
 
 /// Header that carries the request's id back to the client.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long a browser may remember a preflight's answer.
-const PREFLIGHT_AGE: Duration = Duration::from_mins(10);
 /// Host names that always mean this machine.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -64,7 +62,7 @@ impl Front {
                 HeaderName::from_static("ratelimit-policy"),
                 REQUEST_ID,
             ])
-            .max_age(PREFLIGHT_AGE);
+            .max_age(self.http.preflight_max_age);
         router
             .fallback(|| async { Problem::new(Code::NotFound) })
             .layer(CatchPanicLayer::custom(panicked))

@@ -10,13 +10,13 @@ use time::OffsetDateTime;
 use crate::problem::{Code, Problem};
 use crate::settings::Rate;
 
-/// Most refusals remembered; a busy attack evicts the half that ends soonest, which costs a statement again.
-const REMEMBERED: usize = 10_000;
-
 /// Remembers refusals, so that an attack costs the database nothing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Refusals {
+    /// By key.
     until: Arc<Mutex<HashMap<Vec<u8>, Refusal>>>,
+    /// How many at most, at least 1.
+    most: usize,
 }
 
 /// A refusal to be remembered.
@@ -29,6 +29,16 @@ pub struct Refusal {
 }
 
 impl Refusals {
+    /// A memory of `most` refusals. A busy attack evicts the half that ends soonest, which costs a
+    /// statement again.
+    ///
+    /// # Panics
+    /// If `most` is 0.
+    pub fn new(most: usize) -> Self {
+        assert!(most > 0, "a memory of no refusals");
+        Self { until: Arc::default(), most }
+    }
+
     /// Until when this key is refused, if it is.
     pub fn find(&self, key: &[u8], now: OffsetDateTime) -> Option<OffsetDateTime> {
         let all = self.until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,12 +48,12 @@ impl Refusals {
     /// Remembers a refusal.
     pub fn remember(&self, key: Vec<u8>, refusal: Refusal, now: OffsetDateTime) {
         let mut all = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= REMEMBERED {
+        if all.len() >= self.most {
             all.retain(|_, refusal| refusal.ask_again > now);
         }
-        if all.len() >= REMEMBERED {
+        if all.len() >= self.most {
             let mut ends: Vec<_> = all.values().map(|refusal| refusal.ask_again).collect();
-            let (_, median, _) = ends.select_nth_unstable(REMEMBERED / 2);
+            let (_, median, _) = ends.select_nth_unstable(self.most / 2);
             let median = *median;
             all.retain(|_, refusal| refusal.ask_again > median);
         }
@@ -83,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_remembered_until_it_ends() {
-        let (refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
+        let (refusals, now) = (Refusals::new(1_000), OffsetDateTime::UNIX_EPOCH);
         let until = now + Duration::from_secs(5);
         let later = until + Duration::from_mins(1);
         refusals.remember(b"a".to_vec(), Refusal { until: later, ask_again: until }, now);
@@ -94,14 +104,14 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded() {
-        let (refusals, now) = (Refusals::default(), OffsetDateTime::UNIX_EPOCH);
-        for n in 0..u32::try_from(REMEMBERED).unwrap() * 3 {
+        let (refusals, now) = (Refusals::new(1_000), OffsetDateTime::UNIX_EPOCH);
+        for n in 0..3_000_u32 {
             let until = now + Duration::from_secs(60 + u64::from(n));
             let refusal = Refusal { until, ask_again: until };
             refusals.remember(n.to_be_bytes().to_vec(), refusal, now);
         }
         let held = refusals.until.lock().unwrap().len();
-        assert!((1..=REMEMBERED).contains(&held), "{held}");
+        assert!((1..=1_000).contains(&held), "{held}");
     }
 
     #[test]

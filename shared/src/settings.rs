@@ -4,12 +4,14 @@
 //! its default and one line of documentation; `docs/configuration.md` is held equal to what was asked.
 
 mod groups;
+mod tokens;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use groups::{Database, Http, Log, LogFormat, Origin, Tokens};
+pub use groups::{Database, Http, Log, LogFormat, Origin, SecretsWaits};
+pub use tokens::Tokens;
 pub use value::{Bytes, Rate, Value};
 
 /// Asks for variables by name and remembers what was asked and what was wrong.

@@ -7,11 +7,12 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::processor::Spent;
 use crate::accounts::{self, PASSWORD};
 use crate::bare::Bare;
 use crate::client::Client;
 use crate::keywire::Keywire;
-use crate::machine::{self, Used};
+use crate::machine;
 use crate::report::{progress, rounded};
 
 /// Load before counting begins, in each phase.
@@ -49,8 +50,8 @@ struct Pair {
     logins: usize,
     /// Bare hashes made in it.
     hashes: usize,
-    /// Processor time of Keywire (`process`) and its Postgres (`descendants`) for these logins.
-    used: Used,
+    /// Where the cores' time went while these logins ran.
+    spent: Spent,
 }
 
 /// When a phase counts.
@@ -78,12 +79,12 @@ pub(super) async fn run(
     let mut pairs = Vec::new();
     for number in 0..options.pairs {
         let pair = if number % 2 == 0 {
-            let (logins, used) = logins(keywire, options).await?;
-            Pair { logins, hashes: hashes(&bare, options).await?, used }
+            let (logins, spent) = logins(keywire, options).await?;
+            Pair { logins, hashes: hashes(&bare, options).await?, spent }
         } else {
             let hashes = hashes(&bare, options).await?;
-            let (logins, used) = logins(keywire, options).await?;
-            Pair { logins, hashes, used }
+            let (logins, spent) = logins(keywire, options).await?;
+            Pair { logins, hashes, spent }
         };
         progress(&format!(
             "cost {cost}, pair {} of {}: {} logins, {} bare hashes in {} s each",
@@ -103,7 +104,7 @@ async fn hashes(bare: &Bare, options: &Saturation) -> anyhow::Result<usize> {
     bare.saturate(machine::cores(), start, end).await
 }
 
-async fn logins(keywire: &Keywire, options: &Saturation) -> anyhow::Result<(usize, Used)> {
+async fn logins(keywire: &Keywire, options: &Saturation) -> anyhow::Result<(usize, Spent)> {
     let window = Window::next(options);
     let mut workers = JoinSet::new();
     for number in 0..options.connections {
@@ -112,14 +113,14 @@ async fn logins(keywire: &Keywire, options: &Saturation) -> anyhow::Result<(usiz
         workers.spawn(sign_in_until(client, name(number), window));
     }
     tokio::time::sleep_until(window.start.into()).await;
-    let before = Used::by(keywire.pid()?)?;
+    let before = Spent::so_far(keywire.pid()?)?;
     tokio::time::sleep_until(window.end.into()).await;
-    let used = Used::by(keywire.pid()?)?.since(before);
+    let spent = Spent::so_far(keywire.pid()?)?.since(before);
     let mut counted = 0;
     while let Some(worker) = workers.join_next().await {
         counted += worker??;
     }
-    Ok((counted, used))
+    Ok((counted, spent))
 }
 
 /// Signs in again and again; how many answers came within the window. The load goes on to its end, so
@@ -170,21 +171,15 @@ impl Saturated {
         let (logins, hashes) = (total(|pair| pair.logins), total(|pair| pair.hashes));
         let seconds =
             Duration::from_secs(self.seconds) * u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
-        let of_each = |used: fn(&Pair) -> Duration| {
-            rounded(ratio(
-                self.pairs.iter().map(used).sum::<Duration>().as_millis(),
-                logins as u128,
-            ))
-        };
+        let spent = self.pairs.iter().map(|pair| pair.spent).fold(Spent::default(), Spent::and);
+        let core_time = seconds * u32::try_from(machine::cores()).unwrap_or(u32::MAX);
         json!({
             "connections": self.connections, "seconds": seconds.as_secs(),
             "logins_per_second": rounded(ratio(logins as u128, seconds.as_secs().into())),
             "bare_per_second": rounded(ratio(hashes as u128, seconds.as_secs().into())),
             "shares": self.pairs.iter().map(|pair| rounded(pair.share())).collect::<Vec<_>>(),
-            "processor_ms_per_login": {
-                "keywire": of_each(|pair| pair.used.process),
-                "postgres": of_each(|pair| pair.used.descendants),
-            },
+            "core_ms_per_hash": rounded(ratio(core_time.as_millis(), hashes as u128)),
+            "core_ms_per_login": spent.of_each(logins),
         })
     }
 }
@@ -206,8 +201,8 @@ mod tests {
     use super::*;
 
     fn saturated(counts: &[(usize, usize)]) -> Saturated {
-        let used = Used { process: Duration::ZERO, descendants: Duration::ZERO };
-        let pairs = counts.iter().map(|&(logins, hashes)| Pair { logins, hashes, used }).collect();
+        let spent = Spent::default();
+        let pairs = counts.iter().map(|&(logins, hashes)| Pair { logins, hashes, spent }).collect();
         Saturated { pairs, seconds: 10, connections: 8 }
     }
 

@@ -11,6 +11,7 @@ use shared::db::Database;
 use shared::problem::Problem;
 use shared::secrets::aws::SecretsManager;
 use shared::secrets::{self, Pepper, Secret, Signing, WrongKeys};
+use shared::settings::SecretsWaits;
 use tokio::sync::OnceCell;
 
 use crate::keys::{CheckError, check_pepper, check_signing};
@@ -23,6 +24,7 @@ pub struct Store {
     file: Option<secrets::Keys>,
     pepper_arn: Option<String>,
     signing_arn: Option<String>,
+    waits: SecretsWaits,
 }
 
 impl Store {
@@ -37,12 +39,13 @@ impl Store {
             file: file.map_err(|why| WrongKeys::new(format!("{KEYS_FILE}: {why}")))?,
             pepper_arn: settings.pepper_arn.clone(),
             signing_arn: settings.signing_arn.clone(),
+            waits: settings.secrets,
         })
     }
 
     /// Secrets Manager, its client built at the first call.
     pub(super) async fn manager(&self) -> Result<&SecretsManager, WrongKeys> {
-        self.manager.get_or_try_init(SecretsManager::from_env).await
+        self.manager.get_or_try_init(|| SecretsManager::from_env(self.waits)).await
     }
 
     async fn pepper(&self) -> Result<Pepper, WrongKeys> {

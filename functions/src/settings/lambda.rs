@@ -31,6 +31,8 @@ pub struct Settings {
     pub pepper_arn: Option<String>,
     /// `SIGNING_SECRET_ARN`.
     pub signing_arn: Option<String>,
+    /// How long Secrets Manager is waited for.
+    pub secrets: settings::SecretsWaits,
 }
 
 impl Settings {
@@ -59,6 +61,7 @@ impl Settings {
                 SIGNING_ARN,
                 "On Lambda: ARN of the secret that holds the signing keys, instead of `KEYS_FILE`.",
             ),
+            secrets: settings::SecretsWaits::read(reader),
         };
         one_of(reader, "DATABASE_URL", DATABASE_ARN);
         for variable in needed {
@@ -108,6 +111,14 @@ mod tests {
         let both = wrong(&[&arns[..], &local].concat());
         assert_eq!(both.len(), 3);
         assert!(both[0].contains("both set"), "{}", both[0]);
+    }
+
+    #[test]
+    fn one_attempt_at_a_secret_takes_no_longer_than_all() {
+        let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-abcdef";
+        let arns = [(DATABASE_ARN, arn), (PEPPER_ARN, arn), (SIGNING_ARN, arn)];
+        let told = wrong(&[&arns[..], &[("SECRETS_TIMEOUT", "2s")]].concat());
+        assert_eq!(told, ["SECRETS_ATTEMPT_TIMEOUT: at most SECRETS_TIMEOUT"]);
     }
 
     #[test]

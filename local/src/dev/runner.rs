@@ -15,7 +15,7 @@ use crate::child::{self, Group};
 use crate::settings;
 use crate::signals::Signals;
 
-/// The longest a command may take to end after a signal.
+/// The longest a command may take to end after a signal. No setting: nobody waits longer for Ctrl-C.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the command reads.

@@ -52,8 +52,8 @@ impl Services {
             server.display()
         ));
         let bindir = installation.bin.display().to_string();
-        let cluster =
-            Cluster::new(installation, &scratch.path().join("postgres"), Durability::Disposable)?;
+        let dir = scratch.path().join("postgres");
+        let cluster = Cluster::new(installation, &dir, Durability::Disposable, machine.waits)?;
         let template = cluster.clone();
         let redis_dir = scratch.path().join("redis");
         let (postgres, redis) =

@@ -10,10 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Cluster;
 use super::server::{end, prepare, spawn, tail, until_ready};
 
-/// The longest start: a cluster that was killed under load first replays its log.
-const START_LIMIT: Duration = Duration::from_mins(1);
-
 /// Failed attempts in a row after which a server that ran is given up; with the pauses about 25 s.
+/// None of these is a setting: whoever needs a server that is kept up otherwise gives `DATABASE_URL`.
 const RESTARTS: u32 = 10;
 
 /// Failed attempts after which a first start is given up: whoever waits wants to know why.
@@ -155,7 +153,7 @@ async fn run_once(
     let mut server = spawn(cluster)?;
     let pid = server.id().context("Postgres has no process id")?;
     let started = tokio::select! {
-        started = timeout(START_LIMIT, until_ready(&cluster.data, pid)) => Some(started),
+        started = timeout(cluster.waits.start, until_ready(&cluster.data, pid)) => Some(started),
         status = server.wait() => bail!("Postgres did not start ({})\n{}", status?, tail(&cluster.log)),
         _ = &mut *stop => None,
     };
@@ -168,16 +166,16 @@ async fn run_once(
             }
         }
         Some(Err(_)) => {
-            end(&mut server).await?;
+            end(&mut server, cluster.waits.stop).await?;
             bail!(
-                "Postgres did not get ready in {} s\n{}",
-                START_LIMIT.as_secs(),
+                "Postgres did not get ready in POSTGRES_START_TIMEOUT, {:?}\n{}",
+                cluster.waits.start,
                 tail(&cluster.log)
             );
         }
         None => {}
     }
-    let status = end(&mut server).await?;
+    let status = end(&mut server, cluster.waits.stop).await?;
     tracing::debug!(%status, "Postgres stopped");
     Ok(())
 }

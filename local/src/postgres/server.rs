@@ -18,8 +18,8 @@ use crate::child;
 /// Between two looks at `postmaster.pid`.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The longest fast shutdown before the server is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// The longest a killed server stays in the list of processes.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 /// A log that has grown beyond this is emptied at the next start.
 const LOG_BYTES: u64 = 1024 * 1024;
@@ -31,7 +31,7 @@ const TAIL_BYTES: u64 = 4 * 1024;
 /// an interrupted attempt is never taken for a cluster. Before, ends a server that outlived its process.
 pub(super) async fn prepare(cluster: &Cluster) -> anyhow::Result<()> {
     if cluster.exists() {
-        return end_stale(&cluster.data).await;
+        return end_stale(&cluster.data, cluster.waits.stop).await;
     }
     for unfinished in cluster.unfinished() {
         if let Err(error) = fs::remove_dir_all(&unfinished) {
@@ -119,12 +119,12 @@ pub(super) async fn until_ready(data: &Path, pid: u32) {
 }
 
 /// Stops the server: fast shutdown, then, if that takes too long, kills it.
-pub(super) async fn end(server: &mut Child) -> io::Result<ExitStatus> {
+pub(super) async fn end(server: &mut Child, limit: Duration) -> io::Result<ExitStatus> {
     if let Some(pid) = server.id().and_then(process) {
         // It may have ended by itself meanwhile; `wait` says so.
         kill_process(pid, Signal::INT).ok();
     }
-    if let Ok(status) = timeout(STOP_LIMIT, server.wait()).await {
+    if let Ok(status) = timeout(limit, server.wait()).await {
         return status;
     }
     server.kill().await?;
@@ -133,14 +133,14 @@ pub(super) async fn end(server: &mut Child) -> io::Result<ExitStatus> {
 
 /// Ends a server on this data directory whose process was killed before it: on Linux it is already
 /// shutting down (see [`child::tie`]), elsewhere it does not know yet.
-async fn end_stale(data: &Path) -> anyhow::Result<()> {
+async fn end_stale(data: &Path, limit: Duration) -> anyhow::Result<()> {
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else {
         return Ok(());
     };
     let Some(pid) = text.lines().next().and_then(|line| line.trim().parse().ok()) else {
         return Ok(());
     };
-    for (signal, limit) in [(Signal::INT, STOP_LIMIT), (Signal::KILL, Duration::from_secs(2))] {
+    for (signal, limit) in [(Signal::INT, limit), (Signal::KILL, KILL_LIMIT)] {
         let Some(process) = process(pid).filter(|_| serves(pid, data)) else {
             return Ok(());
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
-use local::postgres::{Cluster, Durability, Postgres};
+use local::postgres::Postgres;
 use rustix::process::{Pid, Signal, kill_process};
 use shared::db::{MIGRATOR, roles};
 use sqlx::{Connection, PgConnection};
@@ -18,7 +18,8 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::app::{TestApp, credentials};
 use crate::database::TestDatabase;
-use crate::run::{open_dir, search};
+use crate::run::cluster::cluster;
+use crate::run::open_dir;
 
 /// No answer may take longer, whatever Postgres does.
 const IN_TIME: Duration = Duration::from_secs(5);
@@ -77,10 +78,7 @@ async fn a_killed_postgres_comes_back_under_load() {
 
 /// An app on a cluster of its own, with one user.
 async fn start(dir: &Path) -> (Postgres, TestApp) {
-    let data = dir.join("postgres");
-    let installation = search().find(&data, |_| {}).await.unwrap();
-    // Kept: a killed server must not lose the users, as one that never waits for the disk may.
-    let cluster = Cluster::new(installation, &data, Durability::Kept).unwrap();
+    let cluster = cluster(dir).await;
     let postgres = Postgres::start(cluster.clone()).await.unwrap();
     let mut owner = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
     roles::create(&mut owner).await.unwrap();

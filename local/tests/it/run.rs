@@ -1,6 +1,6 @@
 //! The local process and the `cargo dev` commands, as processes: started, killed, restarted, refused.
 
-mod cluster;
+pub(crate) mod cluster;
 mod dev;
 mod ends;
 pub(crate) mod keywire;
@@ -8,10 +8,9 @@ mod machine;
 mod start;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use local::postgres::Search;
 use local::settings::Machine;
 use shared::settings::Reader;
 
@@ -25,14 +24,10 @@ pub(crate) fn open_dir() -> tempfile::TempDir {
     dir
 }
 
-/// Where downloads are kept between runs, as `cargo run` would.
-pub(crate) fn cache() -> PathBuf {
-    Machine::read(&mut Reader::from_env()).cache
-}
-
-/// Looks for a Postgres as `cargo run` does.
-pub(crate) fn search() -> Search {
-    Machine::read(&mut Reader::from_env()).postgres
+/// What `cargo run` would find on this machine: where downloads are kept between runs, and where to
+/// look for a Postgres.
+pub(crate) fn machine() -> Machine {
+    Machine::read(&mut Reader::from_env())
 }
 
 /// Waits until the condition holds, at most [`LONG`].

@@ -1,19 +1,14 @@
 //! Tokens that must be refused, one fault each.
 
-use std::time::Duration;
-
 use secrecy::ExposeSecret;
 
 use super::*;
 use crate::db::signing_keys::PublicKey;
 use crate::secrets::Keys;
+use crate::settings::Reader;
 
 fn tokens() -> Tokens {
-    Tokens {
-        issuer: "keywire".to_owned(),
-        audience: "keywire".to_owned(),
-        access_lifetime: Duration::from_hours(1),
-    }
+    Tokens::read(&mut Reader::from_pairs([("", ""); 0]))
 }
 
 struct Bench {

@@ -15,18 +15,11 @@ use super::{Claims, TYPE};
 use crate::db::{self, Database, signing_keys::PublicKey};
 use crate::settings::Tokens;
 
-/// Longest token looked at, in bytes.
+/// Longest token looked at, in bytes. No setting: ours are under 600, whatever is set.
 const MAX_BYTES: usize = 8 * 1024;
-/// How far clocks may differ, in seconds.
-const LEEWAY: i64 = 5;
-/// Longest lifetime believed, in seconds; a later `exp` is not one of ours.
+/// Longest lifetime believed, in seconds; a later `exp` is not one of ours. No setting: it follows from
+/// the longest `ACCESS_TOKEN_LIFETIME` there can be.
 const MAX_LIFETIME: i64 = 31 * 24 * 3_600;
-/// Keys are read again at most so often for an unknown `kid`, or an attacker would choose how often.
-const RELOAD_PAUSE: Duration = Duration::from_secs(30);
-/// After a failure keys are read again at most so often.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Keys are read again at least so often while tokens come, so that a retirement is noticed.
-const MAX_AGE: Duration = Duration::from_mins(1);
 
 /// Why a token is refused. Clients only hear `token_invalid`.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +57,7 @@ struct Payload {
 #[derive(Clone)]
 pub struct Verifier {
     db: Database,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     keys: Arc<RwLock<Cache>>,
     /// Held while keys are read, so that one reading serves all who wait.
     reading: Arc<tokio::sync::Mutex<()>>,
@@ -96,7 +89,7 @@ impl fmt::Debug for Verifier {
 impl Verifier {
     /// A verifier that reads its keys when the first token comes.
     pub fn new(db: Database, tokens: Tokens) -> Self {
-        Self { db, tokens, keys: Arc::default(), reading: Arc::default() }
+        Self { db, tokens: Arc::new(tokens), keys: Arc::default(), reading: Arc::default() }
     }
 
     /// What the token says, if it is one of ours and holds now. The session is not asked.
@@ -121,22 +114,24 @@ impl Verifier {
     fn check_claims(&self, claims: &Claims, nbf: Option<i64>, now: i64) -> Result<(), TokenError> {
         let wrong = |claim| Err(TokenError::Invalid(claim));
         let lifetime = claims.exp.saturating_sub(claims.iat);
+        let leeway = self.tokens.leeway.as_secs();
         if claims.iss != self.tokens.issuer {
             return wrong("iss");
         }
         if claims.aud != self.tokens.audience {
             return wrong("aud");
         }
-        if claims.iat > now.saturating_add(LEEWAY) {
+        if claims.iat > now.saturating_add_unsigned(leeway) {
             return wrong("iat");
         }
-        if nbf.is_some_and(|nbf| nbf > now.saturating_add(LEEWAY)) {
+        if nbf.is_some_and(|nbf| nbf > now.saturating_add_unsigned(leeway)) {
             return wrong("nbf");
         }
         if !(1..=MAX_LIFETIME).contains(&lifetime) {
             return wrong("exp");
         }
-        if claims.exp.saturating_add(LEEWAY) < now { Err(TokenError::Expired) } else { Ok(()) }
+        let end = claims.exp.saturating_add_unsigned(leeway);
+        if end < now { Err(TokenError::Expired) } else { Ok(()) }
     }
 
     /// The key of this id, read again when it is unknown or the copy is old.
@@ -167,9 +162,9 @@ impl Verifier {
         let key = cache.by_kid.get(kid).filter(|(_, retire_at)| held(retire_at));
         let pause = match (cache.tried, key) {
             (None, _) => Duration::ZERO,
-            (Some((_, false)), _) => RETRY_PAUSE,
-            (Some((_, true)), None) => RELOAD_PAUSE,
-            (Some((_, true)), Some(_)) => MAX_AGE,
+            (Some((_, false)), _) => self.tokens.keys_retry_pause,
+            (Some((_, true)), None) => self.tokens.keys_reload_pause,
+            (Some((_, true)), Some(_)) => self.tokens.keys_max_age,
         };
         Cached {
             due: cache.tried.is_none_or(|(at, _)| at.elapsed() > pause),

@@ -1,7 +1,5 @@
 //! Secrets from AWS Secrets Manager, by ARN; the one home of the AWS SDK.
 
-use std::time::Duration;
-
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -11,14 +9,11 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{Secret, WrongKeys};
+use crate::settings::SecretsWaits;
 
 /// The certificate authorities that AWS endpoints use. Reading a system's 140 others takes longer
 /// than the rest of a cold start.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon-roots.pem");
-/// For one attempt; Lambda allows a start 10 s in all.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For all attempts.
-const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Secrets Manager in this process's account and region. Nothing is kept here: a process fetches
 /// each secret once, at its start.
@@ -31,7 +26,7 @@ impl SecretsManager {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub async fn from_env() -> Result<Self, WrongKeys> {
+    pub async fn from_env(waits: SecretsWaits) -> Result<Self, WrongKeys> {
         let roots = tls::TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
         let context = tls::TlsContext::builder().with_trust_store(roots).build();
         let context = context.map_err(|why| WrongKeys::new(format!("Secrets Manager: {why}")))?;
@@ -40,8 +35,8 @@ impl SecretsManager {
             .tls_context(context)
             .build_https();
         let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(TIMEOUT)
+            .operation_attempt_timeout(waits.attempt)
+            .operation_timeout(waits.all)
             .build();
         let config = aws_config::from_env().http_client(https).timeout_config(timeouts);
         Ok(Self(Client::new(&config.load().await)))

@@ -19,6 +19,8 @@ pub struct Database {
     pub pool: u32,
     /// `DATABASE_TIMEOUT`: the wait for a connection and a statement's answer, together.
     pub timeout: Duration,
+    /// `DATABASE_TRUSTED_IDLE`: a connection idle for longer is tried before it is used.
+    pub trusted_idle: Duration,
 }
 
 impl Database {
@@ -50,9 +52,48 @@ impl Database {
                 "DATABASE_TIMEOUT",
                 "2s",
                 ("100ms", "10min"),
-                "Longest wait for a connection and a statement's answer together; then 503.",
+                "Longest wait for a connection and a statement's answer together; then 503. A connection that is tried has a quarter of it to answer.",
+            ),
+            trusted_idle: reader.get_in(
+                "DATABASE_TRUSTED_IDLE",
+                "1s",
+                ("0", "1h"),
+                "A connection idle for longer is tried before it is used, at the cost of a round trip: Postgres may have restarted.",
             ),
         }
+    }
+}
+
+/// How long Secrets Manager is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretsWaits {
+    /// `SECRETS_ATTEMPT_TIMEOUT`: for one attempt.
+    pub attempt: Duration,
+    /// `SECRETS_TIMEOUT`: for all attempts.
+    pub all: Duration,
+}
+
+impl SecretsWaits {
+    /// Reads the group.
+    pub fn read(reader: &mut Reader) -> Self {
+        let waits = Self {
+            attempt: reader.get_in(
+                "SECRETS_ATTEMPT_TIMEOUT",
+                "3s",
+                ("100ms", "1min"),
+                "On Lambda: longest wait for one answer of Secrets Manager; then it is asked again.",
+            ),
+            all: reader.get_in(
+                "SECRETS_TIMEOUT",
+                "8s",
+                ("100ms", "1min"),
+                "On Lambda: longest wait for a secret, attempts and pauses together; Lambda allows a start 10 s.",
+            ),
+        };
+        if waits.attempt > waits.all {
+            reader.refuse("SECRETS_ATTEMPT_TIMEOUT: at most SECRETS_TIMEOUT");
+        }
+        waits
     }
 }
 
@@ -73,6 +114,8 @@ pub struct Http {
     pub body_bytes: Bytes,
     /// `BODY_TIMEOUT`: the longest wait for a whole request body.
     pub body_timeout: Duration,
+    /// `PREFLIGHT_MAX_AGE`: how long a browser may remember which cross-origin calls are allowed.
+    pub preflight_max_age: Duration,
 }
 
 impl Http {
@@ -114,6 +157,12 @@ impl Http {
                 ("100ms", "60s"),
                 "Longest wait for a whole request body; then 408.",
             ),
+            preflight_max_age: reader.get_in(
+                "PREFLIGHT_MAX_AGE",
+                "10min",
+                ("0", "24h"),
+                "How long a browser may remember what `ALLOWED_ORIGINS` lets its page do; a shorter one makes it ask more often.",
+            ),
         };
         if http.origin_verify.as_ref().is_some_and(|secret| secret.expose_secret().len() < 16) {
             reader.refuse("ORIGIN_VERIFY: a generated secret of at least 16 characters");
@@ -147,41 +196,6 @@ impl Value for Origin {
         let url = Url::parse(text).map_err(|_| wrong())?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if bare && url.origin().is_tuple() { Ok(Self::of(&url)) } else { Err(wrong()) }
-    }
-}
-
-/// What an access token says of its issuer and audience, and how long it holds.
-#[derive(Debug, Clone)]
-pub struct Tokens {
-    /// `TOKEN_ISSUER`: claim `iss`.
-    pub issuer: String,
-    /// `TOKEN_AUDIENCE`: claim `aud`.
-    pub audience: String,
-    /// `ACCESS_TOKEN_LIFETIME`: from `iat` to `exp`.
-    pub access_lifetime: Duration,
-}
-
-impl Tokens {
-    /// Reads the group.
-    pub fn read(reader: &mut Reader) -> Self {
-        Self {
-            issuer: reader.get(
-                "TOKEN_ISSUER",
-                "keywire",
-                "Claim `iss` of access tokens; functions and nodes must agree.",
-            ),
-            audience: reader.get(
-                "TOKEN_AUDIENCE",
-                "keywire",
-                "Claim `aud` of access tokens; functions and nodes must agree.",
-            ),
-            access_lifetime: reader.get_in(
-                "ACCESS_TOKEN_LIFETIME",
-                "1h",
-                ("1s", "30d"),
-                "How long an access token is valid. Revocation does not wait for it.",
-            ),
-        }
     }
 }
 

@@ -16,9 +16,9 @@ use super::{LONG, alive, open_dir, until};
 /// The `dev` program with its files under `dir`.
 fn dev(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dev"));
-    command.env_clear().env("PATH", super::search().path.unwrap()).env("HOME", dir);
+    command.env_clear().env("PATH", super::machine().postgres.path.unwrap()).env("HOME", dir);
     command.env("LOCAL_DIR", dir.join("local")).env("TMPDIR", dir).current_dir(dir);
-    command.env("KEYWIRE_CACHE", super::cache());
+    command.env("KEYWIRE_CACHE", super::machine().cache);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

