@@ -6,6 +6,7 @@
 
 mod bcrypt_work;
 mod policy;
+mod threads;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 pub use policy::{Policy, Rules};
+use threads::{Failed, Threads};
 
 use crate::credentials::Password;
 use crate::extract::Invalid;
@@ -88,7 +89,7 @@ pub struct Passwords {
     pepper: Arc<Pepper>,
     cost: u32,
     wait: Duration,
-    permits: Arc<Semaphore>,
+    threads: Arc<Threads>,
     rounds: Arc<AtomicU64>,
 }
 
@@ -110,7 +111,7 @@ impl Passwords {
             pepper: Arc::new(pepper),
             cost: hashing.cost,
             wait: hashing.wait,
-            permits: Arc::new(Semaphore::new(hashing.threads)),
+            threads: Arc::new(Threads::new(hashing.threads)),
             rounds: Arc::default(),
         }
     }
@@ -231,17 +232,13 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = tokio::time::timeout(self.wait, permit).await.map_err(|_| {
-            tracing::warn!("every hashing thread is busy: BCRYPT_WAIT is over");
-            Problem::unavailable()
-        })?;
-        // The permit goes with the work: a client that hangs up does not free it early.
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(|error| Problem::internal(&error))
+        self.threads.run(self.wait, work).await.map_err(|failed| match failed {
+            Failed::Busy => {
+                tracing::warn!("every hashing thread is busy: BCRYPT_WAIT is over");
+                Problem::unavailable()
+            }
+            Failed::Panicked(error) => Problem::internal(&error),
+        })
     }
 }
 

@@ -1,6 +1,9 @@
 //! Passwords at low costs.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::secrets::{Key, Secret};
@@ -122,11 +125,54 @@ async fn plain_hashes_from_elsewhere_sign_in_and_are_upgraded() {
     assert_eq!(verdict, Verdict::Right(None), "cut at 72 bytes, so not upgraded");
 }
 
+/// Keeps both threads busy until the senders are dropped.
+async fn occupy(passwords: &Passwords) -> Vec<mpsc::Sender<()>> {
+    let mut holding = Vec::new();
+    for _ in 0..2 {
+        let (hold, released) = mpsc::channel::<()>();
+        let (tell, begun) = oneshot::channel();
+        let threads = Arc::clone(&passwords.threads);
+        tokio::spawn(async move {
+            let work = move || (tell.send(()), released.recv().is_err());
+            threads.run(Duration::from_mins(1), work).await.unwrap()
+        });
+        begun.await.unwrap();
+        holding.push(hold);
+    }
+    holding
+}
+
 #[tokio::test]
 async fn with_every_thread_busy_the_wait_is_bounded() {
     let mut passwords = passwords(&pepper(), COST);
     passwords.wait = Duration::from_millis(50);
-    let _all = passwords.permits.acquire_many(2).await.unwrap();
+    let holding = occupy(&passwords).await;
     let problem = passwords.hash(&password("password123")).await.unwrap_err();
     assert_eq!(problem.code.as_str(), "unavailable");
+    drop(holding);
+    passwords.wait = Duration::from_mins(1);
+    passwords.hash(&password("password123")).await.unwrap();
+    assert_eq!(passwords.rounds(), 1 << COST, "what left the line is not hashed");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_the_line() {
+    let passwords = passwords(&pepper(), COST);
+    let holding = occupy(&passwords).await;
+    {
+        let text = password("password123");
+        let hash = std::pin::pin!(passwords.hash(&text));
+        assert!(tokio::time::timeout(Duration::from_millis(10), hash).await.is_err());
+    }
+    drop(holding);
+    passwords.hash(&password("password123")).await.unwrap();
+    assert_eq!(passwords.rounds(), 1 << COST);
+}
+
+#[tokio::test]
+async fn work_that_takes_longer_than_the_wait_is_done_to_its_end() {
+    let passwords = passwords(&pepper(), COST);
+    let (_hold, released) = mpsc::channel::<()>();
+    let work = move || released.recv_timeout(Duration::from_secs(3)).is_err();
+    assert!(matches!(passwords.threads.run(Duration::from_secs(2), work).await, Ok(true)));
 }
