@@ -44,6 +44,21 @@ async fn a_retired_key_is_no_longer_shown() {
 }
 
 #[tokio::test]
+async fn how_long_the_key_set_is_kept_is_set() {
+    let app = TestApp::with(&[("KEYS_MAX_AGE", "1s"), ("JWKS_MAX_AGE", "2min")]).await;
+    let shown = async || app.get("/.well-known/jwks.json").await;
+    let before = shown().await;
+    assert_eq!(before.headers["cache-control"], "public, max-age=120");
+    sqlx::query("DELETE FROM signing_keys").execute(&app.owner).await.unwrap();
+    let read_again = async {
+        while shown().await.body == before.body {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), read_again).await.unwrap();
+}
+
+#[tokio::test]
 async fn health_answers_while_every_hashing_thread_is_busy() {
     let busy = [("BCRYPT_COST", "14"), ("BCRYPT_THREADS", "1")];
     let app = TestApp::with(&busy).await;

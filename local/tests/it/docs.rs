@@ -13,7 +13,7 @@ fn root() -> &'static Path {
 }
 
 /// A file of the checkout, by its path in it.
-fn read(path: impl AsRef<Path>) -> String {
+pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

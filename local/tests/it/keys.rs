@@ -74,6 +74,26 @@ async fn unknown_key_ids_do_not_choose_how_often_keys_are_read() {
 }
 
 #[tokio::test]
+async fn a_key_published_later_is_known_after_the_pause_that_is_set() {
+    let app = TestApp::with(&[("KEYS_RELOAD_PAUSE", "1s")]).await;
+    app.user("ann").await;
+    let answer = app.login("ann", "password123").await;
+    let good = answer.body["access_token"].as_str().unwrap();
+    let now = app.clock.now();
+    let hide = "UPDATE signing_keys SET kid = 'hidden ' || kid";
+    sqlx::query(hide).execute(&app.owner).await.unwrap();
+    assert!(matches!(app.verifier.verify(good, now).await, Err(TokenError::Invalid(_))));
+    let publish = "UPDATE signing_keys SET kid = replace(kid, 'hidden ', '')";
+    sqlx::query(publish).execute(&app.owner).await.unwrap();
+    // Well before the 30 s that are the default.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while app.verifier.verify(good, now).await.is_err() {
+        assert!(Instant::now() < deadline, "the keys were not read again");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn known_keys_verify_while_the_database_is_away() {
     let app = TestApp::start().await;
     app.user("ann").await;

@@ -6,6 +6,14 @@ use serde_json::json;
 use crate::app::{TestApp, credentials};
 
 #[tokio::test]
+async fn no_account_exists_after_migration() {
+    let app = TestApp::start().await;
+    let count = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM user_roles)";
+    let accounts: i64 = sqlx::query_scalar(count).fetch_one(&app.owner).await.unwrap();
+    assert_eq!(accounts, 0);
+}
+
+#[tokio::test]
 async fn the_documented_example_registers() {
     let app = TestApp::start().await;
     let body: serde_json::Value =

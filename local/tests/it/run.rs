@@ -5,6 +5,7 @@ mod dev;
 mod ends;
 pub(crate) mod keywire;
 mod machine;
+mod roles;
 mod start;
 
 use std::os::unix::fs::PermissionsExt as _;

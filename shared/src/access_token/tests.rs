@@ -4,6 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::db::signing_keys::PublicKey;
+use crate::refresh_token;
 use crate::secrets::Keys;
 use crate::settings::Reader;
 
@@ -165,6 +166,23 @@ async fn odd_times_are_refused() {
 }
 
 #[tokio::test]
+async fn the_leeway_is_a_setting() {
+    let bench = Bench::new();
+    let end = bench.now + time::Duration::hours(1);
+    for (leeway, taken) in [("0", [true, false]), ("1min", [true, true])] {
+        let tokens = Tokens::read(&mut Reader::from_pairs([("TOKEN_LEEWAY", leeway)]));
+        let verifier = Verifier::with_keys(tokens, &[published(&bench.keys, None)]);
+        let token = bench.good();
+        for (late, taken) in [0, 60].into_iter().zip(taken) {
+            let now = end + time::Duration::seconds(late);
+            assert_eq!(verifier.verify(&token, now).await.is_ok(), taken, "{leeway}, {late} s");
+        }
+        let now = end + time::Duration::seconds(61);
+        assert!(matches!(verifier.verify(&token, now).await, Err(TokenError::Expired)));
+    }
+}
+
+#[tokio::test]
 async fn tokens_of_a_retired_key_are_refused() {
     let bench = Bench::new();
     let token = bench.good();
@@ -181,6 +199,8 @@ async fn what_is_no_token_is_refused() {
     for token in ["", ".", "..", "a.b.c", "e30.e30.e30", "\u{e9}.\u{e9}.\u{e9}", &long] {
         assert!(bench.refused(token).await, "{token:.20}");
     }
+    let refresh = refresh_token::issue(&bench.keys, Uuid::now_v7(), 3, &[7; 32]);
+    assert!(bench.refused(refresh.expose_secret()).await, "a refresh token");
     let mut flipped = bench.good().into_bytes();
     let middle = flipped.len() / 2;
     flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };

@@ -104,6 +104,18 @@ async fn only_allowed_origins_get_cors_headers_and_none_gets_credentials() {
 }
 
 #[tokio::test]
+async fn a_browser_may_remember_a_preflight_as_long_as_is_set() {
+    for (set, told) in [(&[][..], "600"), (&[("PREFLIGHT_MAX_AGE", "1min")][..], "60")] {
+        let preflight = get_request("/")
+            .method("OPTIONS")
+            .header("origin", "http://localhost:8080")
+            .header("access-control-request-method", "POST");
+        let response = ask(&front(set), preflight).await;
+        assert_eq!(response.headers()["access-control-max-age"], told);
+    }
+}
+
+#[tokio::test]
 async fn the_requests_own_origin_counts_only_when_its_host_is_checked() {
     let unchecked = front(&[("HOST_CHECK", "off")]);
     let rebound = Request::builder()

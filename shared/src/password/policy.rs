@@ -104,6 +104,17 @@ mod tests {
         assert!(!short(&"\u{1f511}".repeat(64)), "64 characters of four bytes");
     }
 
+    /// The 3,000 commonest passwords of 8 characters and more, commonest first, one a line: from
+    /// zxcvbn's list (MIT, Dropbox), which counts ten million leaked ones.
+    const COMMON: &str = include_str!("common.txt");
+
+    #[test]
+    fn strict_refuses_each_of_the_3000_commonest_passwords() {
+        assert_eq!(COMMON.lines().count(), 3_000);
+        let passed: Vec<_> = COMMON.lines().filter(|text| strength(text).is_none()).collect();
+        assert!(passed.is_empty(), "{passed:?}");
+    }
+
     #[test]
     fn strict_refuses_common_passwords_and_near_names() {
         for text in ["password", "password123", "12345678", "iloveyou", "qwertyuiop", "football1"] {

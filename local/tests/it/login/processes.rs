@@ -21,6 +21,10 @@ async fn ten_processes_pass_exactly_the_burst() {
             .env("DATABASE_URL", app.database_url())
             .env("KEYS_FILE", &keys)
             .env("LIMIT_LOGIN_ADDRESS", "1/h burst 30")
+            // As in `TestApp`, which hashed the password: cheap, and no wait that a busy machine ends.
+            .env("BCRYPT_COST", "4")
+            .env("BCRYPT_WAIT", "60s")
+            .env("DATABASE_TIMEOUT", "1min")
             .ready()
     });
     let processes = join_all(starting).await;

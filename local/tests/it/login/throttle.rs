@@ -159,6 +159,18 @@ async fn a_first_sign_in_from_a_network_forgets_the_failures_elsewhere() {
 }
 
 #[tokio::test]
+async fn what_a_stopped_identifier_is_told_and_how_long_that_is_believed_is_set() {
+    let set = [("LOCK_STOP", "1"), ("LOCK_AFTER", "off"), ("LOCK_STOP_RETRY", "2min")];
+    let app = TestApp::with(&[&set[..], &[("LOCK_REMEMBERED", "0")]].concat()).await;
+    app.user("ann").await;
+    app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
+    assert_eq!(refused(&app.login("ann", "password123").await), 120);
+    // As an administrator's unlock would; nothing is remembered, so it holds at once.
+    sqlx::query("DELETE FROM failures").execute(&app.owner).await.unwrap();
+    assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_lock_on_a_name_tells_nothing_of_its_address() {
     let app = TestApp::start().await;
     app.user("ann").await;

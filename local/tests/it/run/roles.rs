@@ -1,0 +1,85 @@
+//! The roles of a cluster of its own: roles are shared by every database of the one that tests share.
+
+use std::fs;
+use std::path::Path;
+
+use local::postgres::Postgres;
+use shared::db::{Database, MIGRATOR, SERVING_ROLE, roles};
+use shared::settings::{self, Reader};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+
+use super::cluster::cluster;
+use super::open_dir;
+use crate::docs::read;
+
+/// What stands for a password in the page, and what is put there.
+const PASSWORD: (&str, &str) = ("…", "a-secret");
+
+/// The statement of docs/operations.md that begins with these words, with a password.
+fn statement(begins: &str) -> String {
+    let page = read("docs/operations.md");
+    let line = page.lines().find(|line| line.starts_with(begins));
+    line.expect("docs/operations.md shows it").replace(PASSWORD.0, PASSWORD.1)
+}
+
+/// The address of docs/operations.md that begins so, on this cluster.
+fn address(begins: &str, socket: &Path) -> String {
+    let page = read("docs/operations.md");
+    let address = page.split('`').find(|text| text.starts_with(begins));
+    let address = address.expect("docs/operations.md shows it").replace(PASSWORD.0, PASSWORD.1);
+    let address = address.replace("@host/name", "@localhost/postgres");
+    let more = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{more}host={}&sslmode=disable", socket.display())
+}
+
+/// A running cluster with the roles and tables, which wants passwords from all but its owner.
+async fn start(dir: &Path) -> (Postgres, PgConnection) {
+    let cluster = cluster(dir).await;
+    Postgres::start(cluster.clone()).await.unwrap().stop().await;
+    let rules = "local all keywire trust\nlocal all all scram-sha-256\n";
+    fs::write(cluster.data().join("pg_hba.conf"), rules).unwrap();
+    let postgres = Postgres::start(cluster.clone()).await.unwrap();
+    let mut owner = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    roles::create(&mut owner).await.unwrap();
+    MIGRATOR.run(&mut owner).await.unwrap();
+    (postgres, owner)
+}
+
+fn serving(url: &str) -> PgPool {
+    let mut reader = Reader::from_pairs([("", ""); 0]);
+    let settings = settings::Database::at(url, &mut reader);
+    reader.finish().unwrap();
+    Database::new(&settings, None).unwrap().pool().clone()
+}
+
+#[tokio::test]
+async fn both_ways_of_the_operations_page_serve_as_the_serving_role() {
+    let dir = open_dir();
+    let (postgres, mut owner) = start(dir.path()).await;
+    let socket = cluster(dir.path()).await.socket().to_owned();
+    let ways = [
+        ("ALTER ROLE keywire_app", "postgres://keywire_app:"),
+        ("CREATE ROLE app", "postgres://app:"),
+    ];
+    for (role, url) in ways {
+        let url = address(url, &socket);
+        let before = serving(&url).acquire().await;
+        assert!(before.is_err(), "{role}: nobody may log in before");
+        sqlx::raw_sql(AssertSqlSafe(statement(role))).execute(&mut owner).await.unwrap();
+        let wrong = serving(&url.replace(PASSWORD.1, "a-wrong-one")).acquire().await;
+        assert!(wrong.is_err(), "{role}: the password is asked for");
+        let pool = serving(&url);
+        let who: String =
+            sqlx::query_scalar("SELECT current_user::text").fetch_one(&pool).await.unwrap();
+        assert_eq!(who, SERVING_ROLE);
+        sqlx::query("INSERT INTO audit (at, event) VALUES (now(), 'sys_startup')")
+            .execute(&pool)
+            .await
+            .unwrap();
+        assert!(sqlx::query("DELETE FROM audit").execute(&pool).await.is_err(), "{role}");
+        assert!(sqlx::query("DROP TABLE users").execute(&pool).await.is_err(), "{role}");
+        pool.close().await;
+    }
+    owner.close().await.unwrap();
+    postgres.stop().await;
+}
