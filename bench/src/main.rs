@@ -19,6 +19,7 @@ mod login_equal;
 mod login_split;
 mod machine;
 mod report;
+mod results;
 mod samples;
 mod stall;
 
@@ -61,6 +62,8 @@ enum Run {
     Stall(stall::Options),
     /// How many clients can connect and leave in a second.
     Churn(churn::Options),
+    /// Makes a table or a chart of the lines that other runs printed.
+    Results(results::Options),
 }
 
 /// The exit code of a run that missed a bar; that of one that failed is 2.
@@ -92,13 +95,15 @@ async fn measure(arguments: Arguments) -> anyhow::Result<bool> {
         _ = interrupt.recv() => anyhow::bail!("interrupted"),
         _ = terminate.recv() => anyhow::bail!("terminated"),
     };
+    let Some(outcome) = outcome else { return Ok(true) };
     report::print(&outcome, &machine)?;
     Ok(outcome.met)
 }
 
-async fn run(Arguments { run, keywire }: Arguments) -> anyhow::Result<Outcome> {
+/// The outcome, where something is measured.
+async fn run(Arguments { run, keywire }: Arguments) -> anyhow::Result<Option<Outcome>> {
     let program = || keywire::program(keywire);
-    match run {
+    let outcome = match run {
         Run::LoginEqual(options) => login_equal::run(&program()?, &options).await,
         Run::LoginSplit(options) => login_split::run(&program()?, &options).await,
         Run::ColdStart(options) => cold_start::run(&program()?, &options).await,
@@ -107,7 +112,9 @@ async fn run(Arguments { run, keywire }: Arguments) -> anyhow::Result<Outcome> {
         Run::Idle(options) => idle::run(&options).await,
         Run::Stall(options) => stall::run(&options).await,
         Run::Churn(options) => churn::run(&options).await,
-    }
+        Run::Results(options) => return results::print(&options).map(|()| None),
+    };
+    outcome.map(Some)
 }
 
 /// A load needs a file for each client.

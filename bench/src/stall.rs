@@ -26,10 +26,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     stalled: u32,
     /// Messages a second.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 25.0)]
     rate: f64,
     /// Bytes of a message.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     bytes: u32,
     /// Seconds of the same load before.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=60))]
