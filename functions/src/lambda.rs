@@ -41,6 +41,10 @@ pub fn main<K: Keys>(endpoint: impl FnOnce(&App, K) -> Result<Router, WrongKeys>
     }
 }
 
+#[expect(
+    clippy::future_not_send,
+    reason = "the whole of a process, never handed to another thread"
+)]
 async fn run<K: Keys>(
     endpoint: impl FnOnce(&App, K) -> Result<Router, WrongKeys>,
 ) -> anyhow::Result<()> {

@@ -58,7 +58,7 @@ impl Store {
         self.get(file, SIGNING_ARN, self.signing_arn.as_deref()).await
     }
 
-    async fn get<S: Secret + Clone>(
+    async fn get<S: Secret + Clone + Send + Sync>(
         &self,
         file: Option<&S>,
         variable: &str,

@@ -2,6 +2,10 @@
 //!
 //! `cargo dev test` installs the tools and builds the binaries, and says where they are in
 //! `TEST_AWS_TOOLS` and `TEST_FUNCTIONS`.
+#![expect(
+    clippy::future_not_send,
+    reason = "the channel of moto's lines is for one thread, as a test is"
+)]
 
 mod emulator;
 mod events;
