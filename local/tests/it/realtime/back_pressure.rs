@@ -46,14 +46,17 @@ async fn talk(talker: &mut Socket, count: usize) -> Duration {
 
 #[tokio::test]
 async fn a_reader_that_stops_is_closed_4008_at_its_cap_and_delays_nobody_for_long() {
-    let node = TestNode::start(FREE).await;
+    let mut settings = FREE.to_vec();
+    // Who takes nothing is not waited for as long as who still takes something.
+    settings.push(("PAUSE_LIMIT", "60s"));
+    let node = TestNode::start(&settings).await;
     let mut talker = node.connect().await;
     let mut stalled = node.connect_narrow().await;
     let bystander = node.connect().await;
     let hearing = tokio::spawn(hear_all(bystander, MANY));
     let longest = talk(&mut talker, MANY).await;
     // It pauses the others once, for the stall time; what is above that is the machine's.
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    assert!(longest < Duration::from_secs(15), "{longest:?}");
     hearing.await.unwrap();
     node.metric_reaches("keywire_closes_total{code=\"4008\",by=\"node\"}", 1).await;
     // What the kernel held arrives whole and in order, then nothing: the client was too late for

@@ -8,15 +8,10 @@ use tokio::net::TcpStream;
 use super::test_node::*;
 
 #[tokio::test]
-async fn draining_fails_readiness_while_still_accepting_then_closes_all_with_1012() {
-    let settings = [("DRAIN_DELAY", "500ms"), ("DRAIN_WINDOW", "300ms")];
-    let node = TestNode::start(&settings).await;
-    let mut clients = Vec::new();
-    for _ in 0..50 {
-        clients.push(node.connect().await);
-    }
+async fn draining_fails_readiness_while_still_accepting() {
+    let node = TestNode::start(&[("DRAIN_DELAY", "10m")]).await;
+    let mut clients = vec![node.connect().await, node.connect().await];
     assert!(node.get("/health/ready").await.starts_with("HTTP/1.1 200 "));
-    let started = Instant::now();
     let draining = tokio::spawn({
         let node = node.node.clone();
         async move { node.drain().await }
@@ -32,6 +27,22 @@ async fn draining_fails_readiness_while_still_accepting_then_closes_all_with_101
     for client in &mut clients {
         hears(client, "one last word").await;
     }
+    draining.abort();
+}
+
+#[tokio::test]
+async fn after_the_delay_all_are_closed_1012_spread_over_the_window() {
+    let settings = [("DRAIN_DELAY", "300ms"), ("DRAIN_WINDOW", "2s")];
+    let node = TestNode::start(&settings).await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        clients.push(node.connect().await);
+    }
+    let started = Instant::now();
+    let draining = tokio::spawn({
+        let node = node.node.clone();
+        async move { node.drain().await }
+    });
     let mut ends = Vec::new();
     for mut client in clients {
         ends.push(tokio::spawn(async move { (close_code(&mut client).await, started.elapsed()) }));
@@ -42,9 +53,10 @@ async fn draining_fails_readiness_while_still_accepting_then_closes_all_with_101
         assert_eq!(code, 1012);
         (first, last) = (first.min(at), last.max(at));
     }
-    assert!(first >= Duration::from_millis(490), "nobody before the delay: {first:?}");
+    assert!(first >= Duration::from_millis(290), "nobody before the delay: {first:?}");
+    // Most of the window may be lost to a machine that stands still meanwhile.
     assert!(
-        last.saturating_sub(first) >= Duration::from_millis(200),
+        last.saturating_sub(first) >= Duration::from_millis(500),
         "spread over the window: {first:?} {last:?}"
     );
     soon("the end of the drain", draining).await.unwrap();
@@ -79,14 +91,11 @@ async fn what_was_said_before_the_drain_is_still_delivered() {
 
 #[tokio::test]
 async fn a_client_that_never_answers_the_close_does_not_hold_up_the_drain() {
-    let node = TestNode::start(&[]).await;
+    // Neither does one that never speaks.
+    let node = TestNode::start(&[("FIRST_BYTE_TIMEOUT", "10m")]).await;
     let _deaf = node.connect().await;
     let _silent = TcpStream::connect(node.address).await.unwrap();
-    let started = Instant::now();
     soon("the end of the drain", node.node.drain()).await;
-    let took = started.elapsed();
-    // Neither does the other's FIRST_BYTE_TIMEOUT of 5 s.
-    assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 #[tokio::test]
@@ -151,15 +160,12 @@ async fn the_admin_port_answers_every_request_while_the_node_drains() {
         let answer = admin.get("/health/live").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "request {n}: {answer:?}");
     }
-    assert!(!draining.is_finished(), "the requests came during the drain");
     soon("the end of the drain", draining).await.unwrap();
     serving.abort();
 }
 
 #[tokio::test]
 async fn an_empty_node_is_drained_at_once() {
-    let node = TestNode::start(&[]).await;
-    let started = Instant::now();
+    let node = TestNode::start(&[("DRAIN_WINDOW", "10m"), ("CLOSE_TIMEOUT", "10m")]).await;
     soon("the end of the drain", node.node.drain()).await;
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }

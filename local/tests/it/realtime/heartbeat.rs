@@ -7,11 +7,12 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::test_node::*;
 
-const QUICK: &[(&str, &str)] = &[("PING_INTERVAL", "200ms"), ("PING_TIMEOUT", "200ms")];
+/// The time-out is long enough for a client on a busy machine to answer in.
+const QUICK: &[(&str, &str)] = &[("PING_INTERVAL", "200ms"), ("PING_TIMEOUT", "1s")];
 /// Interval and time-out.
-const SILENCE: Duration = Duration::from_millis(400);
+const SILENCE: Duration = Duration::from_millis(1_200);
 /// What a busy machine may add.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_client_that_answers_pings_stays() {
@@ -19,7 +20,7 @@ async fn a_client_that_answers_pings_stays() {
     let mut ann = node.connect().await;
     let started = Instant::now();
     let mut pings = 0;
-    while started.elapsed() < 5 * SILENCE {
+    while started.elapsed() < 2 * SILENCE {
         // tungstenite answers each Ping while it reads.
         match soon("a ping", ann.next()).await.unwrap().unwrap() {
             Message::Ping(_) => pings += 1,
@@ -47,7 +48,7 @@ async fn a_silent_client_is_cut_after_interval_plus_timeout_while_it_is_sent_to(
     })
     .await;
     let took = started.elapsed();
-    assert!(took >= SILENCE / 2 + SILENCE / 4, "cut too early: {took:?}");
+    assert!(took >= Duration::from_millis(1_050), "cut too early: {took:?}");
     assert!(took <= SILENCE + SLACK, "cut too late: {took:?}");
     drop(silent);
 }
@@ -56,8 +57,8 @@ async fn a_silent_client_is_cut_after_interval_plus_timeout_while_it_is_sent_to(
 async fn a_pong_alone_resets_the_timer() {
     let node = TestNode::start(QUICK).await;
     let mut ann = node.connect().await;
-    let mut pace = tokio::time::interval(SILENCE / 8);
-    for _ in 0..32 {
+    let mut pace = tokio::time::interval(SILENCE / 24);
+    for _ in 0..48 {
         // Unasked, so that nothing but the Pong speaks for the client; its Pings stay unread.
         ann.send(Message::Pong(bytes::Bytes::new())).await.unwrap();
         pace.tick().await;

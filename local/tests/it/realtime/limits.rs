@@ -45,21 +45,24 @@ async fn a_full_node_says_when_to_come_again() {
 
 #[tokio::test]
 async fn silent_connections_do_not_hide_a_full_nodes_health() {
-    let settings =
-        [("MAX_CONNECTIONS", "1"), ("SPARE_CONNECTIONS", "2"), ("SPARE_TIMEOUT", "200ms")];
+    // With the times of other connections, the silent ones would keep their places.
+    let settings = [
+        ("MAX_CONNECTIONS", "1"),
+        ("SPARE_CONNECTIONS", "2"),
+        ("SPARE_TIMEOUT", "200ms"),
+        ("FIRST_BYTE_TIMEOUT", "10m"),
+        ("HEADER_TIMEOUT", "10m"),
+    ];
     let node = TestNode::start(&settings).await;
     let _only = node.connect().await;
-    // They take both spare places; by FIRST_BYTE_TIMEOUT and HEADER_TIMEOUT they could keep them
-    // for 15 s.
+    // They take both spare places.
     let mut silent = Vec::new();
     for bytes in [&b""[..], b"GET /health/live HTTP/1.1\r\nHost: local"] {
         let mut stream = TcpStream::connect(node.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         silent.push(stream);
     }
-    let started = Instant::now();
     until("health", async || node.get("/health/live").await.starts_with("HTTP/1.1 200 ")).await;
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
