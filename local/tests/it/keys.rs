@@ -9,8 +9,10 @@ use secrecy::SecretString;
 use shared::access_token::TokenError;
 use shared::clock::Clock;
 use shared::db::Database;
+use shared::db::signing_keys::register_first;
 use shared::secrets::Keys;
 use shared::settings::{self, Reader};
+use sqlx::{Connection, PgConnection};
 
 use crate::app::TestApp;
 use crate::statements::Statements;
@@ -54,6 +56,33 @@ async fn a_set_that_lacks_a_pepper_in_use_is_refused() {
     app.user("bob").await;
     let why = check_pepper(&database(&app), &pepper).await.unwrap_err().to_string();
     assert!(why.contains(&format!("need pepper {}", app.keys.pepper.current)), "{why}");
+}
+
+#[tokio::test]
+async fn of_two_first_registrations_at_once_one_is_made() {
+    let app = TestApp::start().await;
+    sqlx::query("DELETE FROM signing_keys").execute(&app.owner).await.unwrap();
+    let other = Keys::generate(Clock::System.now()).unwrap();
+    let mut first = app.owner.begin().await.unwrap();
+    assert!(register_first(&mut *first, &app.keys.signing).await.unwrap());
+    let url = app.database_url().to_owned();
+    let mut second = tokio::spawn(async move {
+        let mut owner = PgConnection::connect(&url).await.unwrap();
+        register_first(&mut owner, &other.signing).await.unwrap()
+    });
+    // Not yet committed, the first one's keys cannot be seen: the second must wait for them.
+    let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
+                                  AND relation = 'signing_keys'::regclass)";
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !second.is_finished()
+        && !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&app.owner).await.unwrap()
+    {
+        assert!(Instant::now() < deadline, "neither done nor waiting");
+        tokio::task::yield_now().await;
+    }
+    first.commit().await.unwrap();
+    assert!(!(&mut second).await.unwrap(), "both were made");
+    check_signing(&database(&app), &app.keys.signing).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Public halves of the signing keys: what verifies tokens, without any secret.
 
 use serde_json::Value;
-use sqlx::PgExecutor;
+use sqlx::{Acquire, PgExecutor, Postgres};
 use time::OffsetDateTime;
 
 use super::Error;
@@ -32,15 +32,20 @@ pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<PublicKey>, Error> {
 }
 
 /// Publishes the current and the next key of a set, as the owner, when no key is published yet.
-/// Returns whether it did.
+/// Returns whether it did; of two that try at once, one does.
 ///
 /// # Errors
 /// The statement's, or [`WrongKeys`] as a fault.
 pub async fn register_first(
-    db: impl PgExecutor<'_>,
+    db: impl Acquire<'_, Database = Postgres>,
     keys: &Signing,
 ) -> Result<bool, RegisterError> {
     let (current, next) = (keys.current.public_key()?, keys.next.public_key()?);
+    let mut transaction = db.begin().await.map_err(Error::from)?;
+    // Nobody writes between the look and the insertion; readers are not kept waiting. On its own the
+    // statement would not see keys that another is about to commit.
+    let lock = sqlx::raw_sql("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE");
+    lock.execute(&mut *transaction).await.map_err(Error::from)?;
     let inserted = sqlx::query!(
         "INSERT INTO signing_keys (kid, public_jwk, created_at)
          SELECT new.kid, new.public_jwk, new.created_at
@@ -54,9 +59,10 @@ pub async fn register_first(
         public_jwk(&next),
         keys.next.created_at,
     )
-    .execute(db)
+    .execute(&mut *transaction)
     .await
     .map_err(Error::from)?;
+    transaction.commit().await.map_err(Error::from)?;
     Ok(inserted.rows_affected() > 0)
 }
 
