@@ -65,7 +65,7 @@ async fn login(State(login): State<Login>, caller: Caller, mut fields: Fields) -
     let (identifier, password) = fields.finish(identifier.zip(password))?;
     let typed = Typed { identifier, password };
     let attempt = login.attempt(&typed, &caller);
-    let account = login.admit(&attempt, &caller).await?;
+    let account = login.admit(&attempt).await?;
     let current = account.as_ref().and_then(|account| account.password.as_ref());
     let stored = current.map(|current| &current.stored);
     let verdict = login.passwords.verify(&typed.password, stored).await?;
@@ -106,7 +106,7 @@ impl Login {
     }
 
     /// Every refusal that comes before the hash, and the account's row.
-    async fn admit(&self, attempt: &Attempt<'_>, caller: &Caller) -> Result<Option<Account>> {
+    async fn admit(&self, attempt: &Attempt<'_>) -> Result<Option<Account>> {
         let (db, now) = (&self.app.db, self.app.clock.now());
         let settings = &self.app.settings;
         let limits = &settings.sign_in;
@@ -127,7 +127,7 @@ impl Login {
                 (lock, until, until.min(now + settings.lock_remembered))
             }
         };
-        tracing::info!(request.id = %caller.request_id, "sign-in refused by a limit");
+        tracing::info!("sign-in refused by a limit");
         self.app.refusals.remember(key, Refusal { until, ask_again }, now);
         Err(self.refuse(until, now))
     }

@@ -13,6 +13,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::client_address::{self, ClientAddress, Unknown};
@@ -106,16 +107,21 @@ async fn pass(State(front): State<Arc<Front>>, mut request: Request, next: Next)
     let started = Instant::now();
     let id = request_id(&mut request);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = if front.allows_host(request.headers(), request.uri()) {
-        set_address(&front.http, &mut request);
-        request.extensions_mut().insert(front);
-        next.run(request).await
-    } else {
-        Problem::new(Code::HostRefused)
-            .detail("Use localhost, 127.0.0.1 or the host of PUBLIC_URL.")
-            .into_response()
+    // What is logged on the way is found by `instance`. An error, so that no filter that lets
+    // anything through hides it.
+    let span = tracing::error_span!("request", request.id = %id);
+    let answered = async {
+        if front.allows_host(request.headers(), request.uri()) {
+            set_address(&front.http, &mut request);
+            request.extensions_mut().insert(front);
+            next.run(request).await
+        } else {
+            Problem::new(Code::HostRefused)
+                .detail("Use localhost, 127.0.0.1 or the host of PUBLIC_URL.")
+                .into_response()
+        }
     };
-    let response = finish(response, &id);
+    let response = finish(answered.instrument(span).await, &id);
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(request.id = %id, %method, path, status, duration_ms, "request");
