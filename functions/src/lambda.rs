@@ -19,8 +19,8 @@ use shared::settings::{Log, LogFormat, Reader};
 use shared::telemetry;
 
 use crate::App;
-use crate::settings::lambda::{DATABASE_ARN, Settings};
-use keys::{Gate, Keys, Store};
+use crate::settings::lambda::Settings;
+use keys::{Gate, Keys, Named, Store};
 
 /// Runs an endpoint that needs the secrets `K`, and is the `main` of its binary.
 ///
@@ -52,10 +52,13 @@ async fn run<K: Keys>(
     start_logging(&Log::read(&mut reader))?;
     let settings = Settings::read(&mut reader, K::VARIABLES);
     reader.finish()?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another crypto provider was installed before"))?;
     let store = Store::new(&settings)?;
-    let opened = open::<K>(&settings, &store);
+    let opened = open(&settings, &store);
     let ((db, connected), keys) = tokio::try_join!(opened, K::fetch(&store))?;
-    let gate = Gate::new(db.clone(), keys.clone(), settings.keys_file.is_some());
+    let gate = Gate::new(db.clone(), keys.clone(), Named::of(&settings));
     if connected {
         gate.check_at_start().await?;
     }
@@ -66,31 +69,38 @@ async fn run<K: Keys>(
     answered.map_err(|error| anyhow::anyhow!(error)).context("Lambda's runtime API")
 }
 
-/// Logs from here on; a wrong filter is told through the default one.
+/// Logs from here on. Through the default filter when `LOG` is wrong: it was refused when it was
+/// read, and is told together with all that is wrong.
 fn start_logging(log: &Log) -> anyhow::Result<()> {
-    let Err(why) = telemetry::start(log) else { return Ok(()) };
     let usual = Log { filter: "info".to_owned(), format: LogFormat::Json };
-    telemetry::start(&usual).map_err(anyhow::Error::msg)?;
-    Err(anyhow::Error::msg(why))
+    telemetry::start(log).or_else(|_| telemetry::start(&usual)).map_err(anyhow::Error::msg)
 }
 
-/// The database, and whether it is connected. It is tried when keys will be held against it, so that
-/// connecting takes no time of its own beside fetching them.
-async fn open<K: Keys>(settings: &Settings, store: &Store) -> Result<(Database, bool), WrongKeys> {
+/// The database, and whether it is connected: an address that the server refuses ends the start, and
+/// connecting takes no time of its own beside fetching the keys.
+async fn open(settings: &Settings, store: &Store) -> Result<(Database, bool), WrongKeys> {
     let mut database = settings.database.clone();
-    let mut variable = "DATABASE_URL";
+    let variable = settings.database_variable();
+    let wrong = |why: String| WrongKeys::new(format!("{variable}: {why}"));
     if let Some(arn) = &settings.database_arn {
-        variable = DATABASE_ARN;
         database.url = store.manager().await?.get_text(variable, arn).await?;
     }
     let db = Database::new(&database, None);
-    let db = db.map_err(|why| WrongKeys::new(format!("{variable}: not an address: {why}")))?;
-    if K::VARIABLES.is_empty() {
-        return Ok((db, false));
+    let db = db.map_err(|why| wrong(format!("not an address: {why}")))?;
+    if settings.database_arn.is_some() && !db.is_shielded() {
+        return Err(wrong(
+            "add ?sslmode=verify-full (docs/aws.md): whoever stands between could \
+                          read the passwords' hashes and answer in the database's place"
+                .to_owned(),
+        ));
     }
-    // A database that is away does not end the start: the gate then checks at the first request.
-    let connected = db.pool().acquire().await;
-    let connected = connected.inspect_err(|error| tracing::warn!(%error, "database not available"));
-    let connected = connected.is_ok();
-    Ok((db, connected))
+    match db.connect().await {
+        Ok(()) => Ok((db, true)),
+        // A database that is away does not end the start: requests get their 503 until it is there.
+        Err(error) if error.is_passing() => {
+            tracing::warn!(%error, "database not available");
+            Ok((db, false))
+        }
+        Err(error) => Err(wrong(error.to_string())),
+    }
 }

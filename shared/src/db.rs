@@ -9,11 +9,12 @@ pub mod sign_in;
 pub mod signing_keys;
 pub mod users;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::problem::{Code, Problem};
@@ -46,6 +47,13 @@ pub enum Error {
     Fault(#[source] sqlx::Error),
 }
 
+impl Error {
+    /// Whether another try may succeed.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Silent)
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
@@ -59,7 +67,7 @@ impl From<sqlx::Error> for Error {
                 let state = database.code().unwrap_or_default();
                 match (database.constraint(), database.is_unique_violation()) {
                     (Some(name), true) => Self::Constraint(name.to_owned()),
-                    _ if is_passing(&state) => Self::Unavailable(error),
+                    _ if passes(&state) => Self::Unavailable(error),
                     _ => Self::Fault(error),
                 }
             }
@@ -70,7 +78,7 @@ impl From<sqlx::Error> for Error {
 
 /// SQLSTATEs that pass: connection lost (08), out of resources (53), shutting down or starting
 /// (57P), cancelled (57014), read-only during a failover (25006), serialisation and deadlock (40).
-fn is_passing(state: &str) -> bool {
+fn passes(state: &str) -> bool {
     matches!(state.get(..2), Some("08" | "53" | "40"))
         || state.starts_with("57P")
         || matches!(state, "57014" | "25006")
@@ -139,6 +147,27 @@ impl Database {
         &self.pool
     }
 
+    /// Whether nobody on the way to the server can read along or answer in its place: it is on this
+    /// machine, or must show a certificate of its name.
+    pub fn is_shielded(&self) -> bool {
+        let options = self.pool.connect_options();
+        let host = options.get_host();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        options.get_socket().is_some()
+            || matches!(options.get_ssl_mode(), PgSslMode::VerifyFull)
+            || host == "localhost"
+            || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// Connects, so that what is wrong with the address shows.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] when the server refuses this role or database.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.pool.acquire().await?;
+        Ok(())
+    }
+
     /// Waits for a statement or transaction, at most `DATABASE_TIMEOUT` in all.
     ///
     /// # Errors
@@ -163,4 +192,31 @@ impl Database {
 async fn try_out(connection: &mut PgConnection, trial: Duration) -> sqlx::Result<()> {
     let answered = tokio::time::timeout(trial, connection.ping()).await;
     answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Reader;
+
+    #[tokio::test]
+    async fn only_this_machine_is_reached_without_a_verified_certificate() {
+        for (address, shielded) in [
+            ("postgres://app@db.example.com/keywire", false),
+            ("postgres://app@db.example.com/keywire?sslmode=require", false),
+            ("postgres://app@db.example.com/keywire?sslmode=verify-ca", false),
+            ("postgres://app@10.0.0.5/keywire?sslmode=disable", false),
+            ("postgres://app@localhost.example.com/keywire", false),
+            ("postgres://app@db.example.com/keywire?sslmode=verify-full", true),
+            ("postgres://app@localhost/keywire?host=/run/postgresql", true),
+            ("postgres://app@localhost/keywire", true),
+            ("postgres://app@127.0.0.1:5433/keywire?sslmode=disable", true),
+            ("postgres://app@[::1]/keywire", true),
+        ] {
+            let mut reader = Reader::from_pairs::<String, String>([]);
+            let settings = settings::Database::at(address.to_owned(), &mut reader);
+            let database = Database::new(&settings, None).unwrap();
+            assert_eq!(database.is_shielded(), shielded, "{address}");
+        }
+    }
 }

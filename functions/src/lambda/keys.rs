@@ -129,13 +129,19 @@ impl Keys for (Pepper, Signing) {
     }
 }
 
-/// How the keys were given.
+/// By which variables the keys and the database were given.
 #[derive(Debug, Clone, Copy)]
 pub struct Named {
     from_file: bool,
+    database: &'static str,
 }
 
 impl Named {
+    /// As these settings have it.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { from_file: settings.keys_file.is_some(), database: settings.database_variable() }
+    }
+
     /// The error, a wrong set said by the variable to look at.
     fn name(self, arn: &str, error: CheckError) -> CheckError {
         let variable = if self.from_file { KEYS_FILE } else { arn };
@@ -148,7 +154,8 @@ impl Named {
 
 /// Lets no request through before the keys were found to be this database's.
 ///
-/// At start a wrong set ends the process. A database that is away then does not: requests get their
+/// At start a wrong set ends the process, and so does a database that cannot be read with this
+/// address. One that is away then does not: requests get their
 /// 503, and the first that finds it there has the keys checked.
 #[derive(Debug, Clone)]
 pub(super) struct Gate<K> {
@@ -159,13 +166,17 @@ pub(super) struct Gate<K> {
 }
 
 impl<K: Keys> Gate<K> {
-    pub(super) fn new(db: Database, keys: K, from_file: bool) -> Self {
-        Self { db, keys, named: Named { from_file }, checked: Arc::default() }
+    pub(super) fn new(db: Database, keys: K, named: Named) -> Self {
+        Self { db, keys, named, checked: Arc::default() }
     }
 
     pub(super) async fn check_at_start(&self) -> Result<(), WrongKeys> {
         match self.check().await {
             Err(CheckError::Keys(why)) => Err(why),
+            // Another role than the serving one, or a database that was never migrated.
+            Err(CheckError::Store(error)) if !error.is_passing() => {
+                Err(WrongKeys::new(format!("{}: {error}", self.named.database)))
+            }
             Err(CheckError::Store(error)) => {
                 tracing::warn!(%error, "the keys will be checked at the first request");
                 Ok(())

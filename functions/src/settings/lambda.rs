@@ -7,6 +7,8 @@ use shared::settings::{self, Reader};
 
 use crate::settings::Platform;
 
+/// Holds the database's address, on a machine of one's own.
+pub const DATABASE_URL: &str = "DATABASE_URL";
 /// Names the secret that holds the database's address.
 pub const DATABASE_ARN: &str = "DATABASE_SECRET_ARN";
 /// Names the secret that holds the pepper.
@@ -39,7 +41,7 @@ impl Settings {
     /// Reads them all; `needed` are the variables of the secrets that this function uses.
     pub fn read(reader: &mut Reader, needed: &[&'static str]) -> Self {
         let url: Option<SecretString> = reader.optional(
-            "DATABASE_URL",
+            DATABASE_URL,
             "Address of Postgres, such as `postgres://user:password@host/name`.",
         );
         let settings = Self {
@@ -63,11 +65,16 @@ impl Settings {
             ),
             secrets: settings::SecretsWaits::read(reader),
         };
-        one_of(reader, "DATABASE_URL", DATABASE_ARN);
+        one_of(reader, DATABASE_URL, DATABASE_ARN);
         for variable in needed {
             one_of(reader, KEYS_FILE, variable);
         }
         settings
+    }
+
+    /// The variable that says where the database is.
+    pub fn database_variable(&self) -> &'static str {
+        if self.database_arn.is_some() { DATABASE_ARN } else { DATABASE_URL }
     }
 }
 

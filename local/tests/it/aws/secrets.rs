@@ -89,6 +89,9 @@ async fn a_secret_that_cannot_be_used_ends_the_start_and_names_its_variable() {
     let broken = manager.create("broken", r#"{"current": "p1", "keys""#).await;
     let empty = manager.create("empty", " ").await;
     let address = manager.create("address", "example.com/keywire").await;
+    let open = manager.create("open", "postgres://app:x@db.example.com/name?sslmode=require").await;
+    let nobody =
+        manager.create("nobody", &stack.url_as("nobody-of-this-name", "keywire_app")).await;
     let bytes = manager.create_binary("bytes", "AAAA").await;
     let signing = right.iter().find(|(name, _)| *name == "SIGNING_SECRET_ARN").unwrap().1.clone();
     let links = manager.create("links", &json(&stack.keys.links)).await;
@@ -102,9 +105,78 @@ async fn a_secret_that_cannot_be_used_ends_the_start_and_names_its_variable() {
         ("SIGNING_SECRET_ARN", &bytes, "bytes, not text"),
         ("DATABASE_SECRET_ARN", &empty, "empty"),
         ("DATABASE_SECRET_ARN", &address, "not an address"),
+        ("DATABASE_SECRET_ARN", &open, "add ?sslmode=verify-full"),
+        ("DATABASE_SECRET_ARN", &nobody, "nobody-of-this-name"),
     ] {
         let said = refusal("login", &changed(&right, variable, arn));
         assert!(said.contains(variable) && said.contains(why), "{variable} {arn}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_the_address_ends_the_start_and_names_its_variable() {
+    let stack = Stack::new().await;
+    let options: PgConnectOptions = stack.url().parse().unwrap();
+    let (owner, name) = (options.get_username(), options.get_database().unwrap());
+    let other = |database| stack.url().replace(name, database);
+    for (url, why) in [
+        (stack.url_as("nobody-of-this-name", "keywire_app"), "nobody-of-this-name"),
+        (other("no-database-of-this-name"), "no-database-of-this-name"),
+        (stack.url_as(owner, "no_role_of_this_name"), "no_role_of_this_name"),
+        (stack.url_as(owner, "pg_monitor"), "permission denied"),
+        (other("postgres"), "does not exist"),
+    ] {
+        for binary in ["login", "register"] {
+            let said = refusal(binary, &changed(&stack.environment(), "DATABASE_URL", &url));
+            assert!(said.starts_with("DATABASE_URL: ") && said.contains(why), "{url}: {said}");
+        }
+    }
+    // What reads only public keys is refused by the server, too.
+    let nobody = stack.url_as("nobody-of-this-name", "keywire_app");
+    let said = refusal("discovery", &changed(&stack.environment(), "DATABASE_URL", &nobody));
+    assert!(said.starts_with("DATABASE_URL: "), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_filter_is_told_together_with_what_else_is_wrong() {
+    let wrong = changed(&common(), "LOG", "=,=");
+    let said = refusal("login", &wrong);
+    assert!(said.contains("LOG: "), "{said}");
+    assert!(said.contains("DATABASE_SECRET_ARN is not set"), "{said}");
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged_even_when_everything_is() {
+    let (stack, manager) = (Stack::new().await, SecretsManager::start());
+    let mut environment = by_arn(&stack, &manager).await;
+    for (variable, value) in [
+        ("AWS_SECRET_ACCESS_KEY", "xq7-access-key"),
+        ("AWS_SESSION_TOKEN", "xq7-session-token"),
+        ("LOG", "trace,lambda_runtime=trace,lambda_runtime::layers=trace,aws_sigv4=trace"),
+    ] {
+        environment = changed(&environment, variable, value);
+    }
+    let register = Emulator::start("register", &environment).await;
+    let typed = |event| credentials(event, "ann", "xq7-typed-password");
+    assert_eq!(register.request(&typed("register")).await.status, 201);
+    let login = Emulator::start("login", &environment).await;
+    let answer = login.request(&typed("login")).await;
+    assert_eq!(answer.status, 200);
+    let body = answer.json();
+    let (pepper, signing) = (&stack.keys.pepper, &stack.keys.signing);
+    let keys = [&pepper.keys[&pepper.current], &signing.current.private_key].map(json);
+    let keys = keys.iter().map(|key| key.trim_matches('"'));
+    let tokens = ["access_token", "refresh_token"].map(|name| body[name].as_str().unwrap());
+    let database = stack.url();
+    let hidden = ["xq7-access-key", "xq7-session-token", "xq7-typed-password", &database];
+    for function in [&register, &login] {
+        let lines = function.lines();
+        assert!(lines.iter().any(|line| line["level"] == "TRACE"), "{}", function.log());
+        for secret in hidden.into_iter().chain(tokens).chain(keys.clone()) {
+            let log = function.log();
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use shared::db::signing_keys;
 use shared::secrets::Keys;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -34,6 +35,12 @@ impl Stack {
     /// The serving role's URL.
     pub(crate) fn url(&self) -> String {
         format!("{}&options[role]={}", self.database.url, shared::db::SERVING_ROLE)
+    }
+
+    /// The URL of another user or role.
+    pub(crate) fn url_as(&self, user: &str, role: &str) -> String {
+        let options: PgConnectOptions = self.database.url.parse().unwrap();
+        format!("{}&options[role]={role}", options.username(user).to_url_lossy())
     }
 
     /// What a function is told, as `cargo dev db` tells it: URL and file.
