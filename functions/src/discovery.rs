@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde_json::json;
 use shared::db::signing_keys::{self, PublicKey};
-use shared::problem::Result;
+use shared::problem::{Problem, Result};
 use tokio::sync::Mutex;
 
 use crate::App;
@@ -26,11 +26,17 @@ pub fn router(app: App) -> Router {
 #[derive(Debug, Clone)]
 struct Discovery {
     app: App,
-    kept: Arc<Mutex<Option<Kept>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-/// When the keys were last read, and what they were.
-type Kept = (Instant, Arc<Vec<PublicKey>>);
+/// The keys as they were last read.
+#[derive(Debug, Default)]
+struct Kept {
+    /// `None` before the first reading that worked.
+    keys: Option<Arc<Vec<PublicKey>>>,
+    /// When they are read again; `None` before the first try.
+    due: Option<Instant>,
+}
 
 /// `GET /.well-known/jwks.json` → 200 `{keys}` (RFC 7517 §5): every key whose tokens may still be
 /// valid, the next one included, so that it is known before it signs.
@@ -47,31 +53,36 @@ async fn jwks(State(discovery): State<Discovery>) -> Result<impl IntoResponse> {
 }
 
 impl Discovery {
-    /// The keys as read at most `KEYS_MAX_AGE` ago, or longer while the database is away: a loop of requests
-    /// costs it nothing, and others go on verifying.
+    /// The keys as read at most `KEYS_MAX_AGE` ago, or longer while the database is away: a loop of
+    /// requests costs it nothing, and others go on verifying. Before the first reading that worked, it
+    /// is tried every `KEYS_RETRY_PAUSE`.
     async fn published(&self) -> Result<Arc<Vec<PublicKey>>> {
-        // Held while they are read, so that one statement serves all who wait.
+        // Held while they are read, so that one statement serves all who wait, its failure too: else
+        // each of them would wait for a silent database in turn.
         let mut kept = self.kept.lock().await;
-        if let Some((read_at, keys)) = &*kept
-            && read_at.elapsed() < self.app.settings.tokens.keys_max_age
-        {
-            return Ok(Arc::clone(keys));
+        if kept.due.is_none_or(|due| due <= Instant::now()) {
+            self.read(&mut kept).await?;
         }
-        match self.app.db.run(signing_keys::list(self.app.db.pool())).await {
-            Ok(keys) => {
-                let keys = Arc::new(keys);
-                *kept = Some((Instant::now(), Arc::clone(&keys)));
-                Ok(keys)
+        kept.keys.clone().ok_or_else(Problem::unavailable)
+    }
+
+    async fn read(&self, kept: &mut Kept) -> Result<()> {
+        let tokens = &self.app.settings.tokens;
+        let read = self.app.db.run(signing_keys::list(self.app.db.pool())).await;
+        let known = kept.keys.is_some() || read.is_ok();
+        kept.due = Instant::now().checked_add(if known {
+            tokens.keys_max_age
+        } else {
+            tokens.keys_retry_pause
+        });
+        match read {
+            Ok(keys) => kept.keys = Some(Arc::new(keys)),
+            Err(error) if known => {
+                tracing::warn!(%error, "the published keys could not be read again");
             }
-            Err(error) => match &mut *kept {
-                Some((read_at, keys)) => {
-                    tracing::warn!(%error, "the published keys could not be read again");
-                    *read_at = Instant::now();
-                    Ok(Arc::clone(keys))
-                }
-                None => Err(error.into()),
-            },
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 }
 

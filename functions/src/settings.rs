@@ -167,7 +167,7 @@ fn hashing(reader: &mut Reader) -> Hashing {
         threads: reader.get_in("BCRYPT_THREADS", "0", ("0", "1024"),
             "Hashes computed at once; 0 is one a core.",
         ),
-        wait: reader.get_in("BCRYPT_WAIT", "5s", ("100ms", "60s"),
+        wait: reader.get_in("BCRYPT_WAIT", "2s", ("100ms", "60s"),
             "Longest wait for a free hashing thread; then 503.",
         ),
     };

@@ -1,6 +1,6 @@
 //! `GET /.well-known/jwks.json` and `GET /health`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -8,6 +8,7 @@ use serde_json::json;
 use shared::access_token::thumbprint;
 
 use crate::app::TestApp;
+use crate::statements::Statements;
 
 #[tokio::test]
 async fn the_key_set_shows_the_public_halves_of_current_and_next() {
@@ -83,9 +84,30 @@ async fn health_answers_while_every_hashing_thread_is_busy() {
 
 #[tokio::test]
 async fn the_key_set_is_kept_while_the_database_is_away() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(&[("KEYS_MAX_AGE", "1s")]).await;
+    let (statements, _counting) = Statements::count();
     let before = app.get("/.well-known/jwks.json").await;
     sqlx::query("ALTER TABLE signing_keys RENAME TO gone").execute(&app.owner).await.unwrap();
-    let after = app.get("/.well-known/jwks.json").await;
-    assert_eq!((after.status, after.body), (StatusCode::OK, before.body));
+    statements.take();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // Until the keys are too old and were asked for in vain.
+    while statements.take().is_empty() {
+        assert!(Instant::now() < deadline, "nothing was read again");
+        let after = app.get("/.well-known/jwks.json").await;
+        assert_eq!((after.status, after.body), (StatusCode::OK, before.body.clone()));
+    }
+}
+
+#[tokio::test]
+async fn a_silent_database_is_waited_for_once_by_all_who_ask_for_the_keys() {
+    let app = TestApp::with(&[("DATABASE_TIMEOUT", "1s"), ("KEYS_RETRY_PAUSE", "30s")]).await;
+    let mut silent = app.owner.begin().await.unwrap();
+    let lock = sqlx::raw_sql("LOCK TABLE signing_keys IN ACCESS EXCLUSIVE MODE");
+    lock.execute(&mut *silent).await.unwrap();
+    let began = Instant::now();
+    let asked = (0..50).map(|_| app.get("/.well-known/jwks.json"));
+    for answer in join_all(asked).await {
+        answer.assert_problem(503, "unavailable");
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "one by one: {:?}", began.elapsed());
 }
