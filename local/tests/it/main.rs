@@ -7,6 +7,7 @@ mod aws;
 mod database;
 mod discovery;
 mod docs;
+mod housekeeping;
 mod input;
 mod keys;
 mod login;

@@ -12,9 +12,13 @@ use super::SERVING_ROLE;
 /// # Errors
 /// When it is not there and the owner may not create roles.
 pub async fn create(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let (exists, member): (bool, bool) = sqlx::query_as(
+    // From PostgreSQL 16 on, whoever makes a role is its member only to administer it, and may not
+    // take it on without another grant.
+    let (exists, may_take_on): (bool, bool) = sqlx::query_as(
         "SELECT to_regrole($1) IS NOT NULL,
-                coalesce(pg_has_role(to_regrole($1)::oid, 'MEMBER'), false)",
+                coalesce(pg_has_role(to_regrole($1)::oid,
+                    CASE WHEN current_setting('server_version_num')::integer < 160000
+                         THEN 'MEMBER' ELSE 'SET' END), false)",
     )
     .bind(SERVING_ROLE)
     .fetch_one(&mut *owner)
@@ -22,7 +26,7 @@ pub async fn create(owner: &mut PgConnection) -> Result<(), sqlx::Error> {
     if !exists {
         run(owner, format!("CREATE ROLE {SERVING_ROLE} NOLOGIN NOINHERIT")).await?;
     }
-    if !member {
+    if !may_take_on {
         run(owner, format!("GRANT {SERVING_ROLE} TO CURRENT_USER")).await?;
     }
     Ok(())

@@ -58,20 +58,25 @@ async fn both_ways_of_the_operations_page_serve_as_the_serving_role() {
     let (postgres, mut owner) = start(dir.path()).await;
     let socket = cluster(dir.path()).await.socket().to_owned();
     let ways = [
-        ("ALTER ROLE keywire_app", "postgres://keywire_app:"),
-        ("CREATE ROLE app", "postgres://app:"),
+        ("ALTER ROLE keywire_app LOGIN", "ALTER ROLE keywire_app SET", "postgres://keywire_app:"),
+        ("CREATE ROLE app", "ALTER ROLE app SET", "postgres://app:"),
     ];
-    for (role, url) in ways {
+    for (role, limit, url) in ways {
         let url = address(url, &socket);
         let before = serving(&url).acquire().await;
         assert!(before.is_err(), "{role}: nobody may log in before");
-        sqlx::raw_sql(AssertSqlSafe(statement(role))).execute(&mut owner).await.unwrap();
+        for words in [role, limit] {
+            sqlx::raw_sql(AssertSqlSafe(statement(words))).execute(&mut owner).await.unwrap();
+        }
         let wrong = serving(&url.replace(PASSWORD.1, "a-wrong-one")).acquire().await;
         assert!(wrong.is_err(), "{role}: the password is asked for");
         let pool = serving(&url);
         let who: String =
             sqlx::query_scalar("SELECT current_user::text").fetch_one(&pool).await.unwrap();
         assert_eq!(who, SERVING_ROLE);
+        let limit: String =
+            sqlx::query_scalar("SHOW statement_timeout").fetch_one(&pool).await.unwrap();
+        assert_eq!(limit, "2s");
         sqlx::query("INSERT INTO audit (at, event) VALUES (now(), 'sys_startup')")
             .execute(&pool)
             .await
@@ -81,5 +86,30 @@ async fn both_ways_of_the_operations_page_serve_as_the_serving_role() {
         pool.close().await;
     }
     owner.close().await.unwrap();
+    postgres.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_that_is_no_superuser_may_take_on_the_role_it_made() {
+    let dir = open_dir();
+    let (postgres, mut superuser) = start(dir.path()).await;
+    let socket = cluster(dir.path()).await.socket().to_owned();
+    let made = "DROP OWNED BY keywire_app; DROP ROLE keywire_app;
+                CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'a-secret'";
+    sqlx::raw_sql(made).execute(&mut superuser).await.unwrap();
+    let address = format!("postgres://plain:a-secret@localhost/postgres?host={}", socket.display());
+    let mut owner = PgConnection::connect(&address).await.unwrap();
+    // As a start leaves it that was ended in between: from PostgreSQL 16 on, `plain` administers the
+    // role and may not take it on; before, it is no member at all.
+    let bare = sqlx::raw_sql("CREATE ROLE keywire_app NOLOGIN NOINHERIT");
+    bare.execute(&mut owner).await.unwrap();
+    let refused = sqlx::raw_sql("SET ROLE keywire_app").execute(&mut owner).await;
+    assert!(refused.is_err(), "there is nothing to mend");
+    for _ in 0..2 {
+        roles::create(&mut owner).await.unwrap();
+        sqlx::raw_sql("SET ROLE keywire_app; RESET ROLE").execute(&mut owner).await.unwrap();
+    }
+    owner.close().await.unwrap();
+    superuser.close().await.unwrap();
     postgres.stop().await;
 }
