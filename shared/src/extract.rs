@@ -74,7 +74,7 @@ impl Invalid {
 
 /// The fields of a JSON object, taken one by one; what is wrong is reported together.
 ///
-/// Its text is overwritten when it is dropped, because it may hold a password.
+/// Its values are overwritten when it is dropped, because they may hold a password; names are not.
 #[derive(Debug)]
 pub struct Fields {
     map: Map<String, Value>,
@@ -196,10 +196,28 @@ impl Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        for value in self.map.values_mut() {
-            if let Value::String(text) = value {
-                text.zeroize();
-            }
-        }
+        self.map.values_mut().for_each(overwrite);
+    }
+}
+
+/// Overwrites every text within; `serde_json` lets nothing nest deeper than 128.
+fn overwrite(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(overwrite),
+        Value::Object(map) => map.values_mut().for_each(overwrite),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_within_a_value_is_overwritten() {
+        let mut value = serde_json::json!({ "a": ["secret", { "b": "secret" }], "c": "secret" });
+        overwrite(&mut value);
+        assert_eq!(value, serde_json::json!({ "a": ["", { "b": "" }], "c": "" }));
     }
 }
