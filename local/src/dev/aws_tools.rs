@@ -15,6 +15,9 @@ use crate::{child, settings};
 const REQUIREMENTS: &str =
     concat!(include_str!("../../tools/aws.txt"), include_str!("../../tools/cargo-lambda.txt"));
 
+/// The programs that the tests run, or whose packages they use, as pip leaves them.
+const PROGRAMS: [&str; 4] = ["bin/sam", "bin/cfn-lint", "bin/moto_server", "bin/cargo-lambda"];
+
 /// Installs the tools under `cache` unless they are there, builds the Lambda binaries, and returns the
 /// variables that tell the tests where: `TEST_AWS_TOOLS`, a directory to put into `PYTHONPATH`, and
 /// `TEST_FUNCTIONS`, the directory of the binaries.
@@ -45,8 +48,8 @@ async fn provide_tools(cache: &Path) -> anyhow::Result<PathBuf> {
 
 /// The directory itself, if the tools are in it.
 fn whole(tools: &Path) -> anyhow::Result<PathBuf> {
-    for package in ["samcli", "moto", "cargo_lambda"] {
-        ensure!(tools.join(package).is_dir(), "{} has no `{package}`", tools.display());
+    for program in PROGRAMS {
+        ensure!(tools.join(program).is_file(), "{} has no {program}", tools.display());
     }
     Ok(tools.to_owned())
 }
@@ -94,8 +97,9 @@ mod tests {
     async fn tools_already_installed_are_not_fetched_again() {
         let cache = tempfile::tempdir().unwrap();
         let tools = Kept::new(cache.path(), "aws-tools", REQUIREMENTS).path;
-        for package in ["samcli", "moto", "cargo_lambda"] {
-            fs::create_dir_all(tools.join(package)).unwrap();
+        fs::create_dir_all(tools.join("bin")).unwrap();
+        for program in PROGRAMS {
+            fs::write(tools.join(program), "").unwrap();
         }
         assert_eq!(provide_tools(cache.path()).await.unwrap(), tools);
     }
