@@ -150,6 +150,15 @@ impl Cost {
     }
 }
 
+/// Bytes in the kernel's TCP buffers, of the whole machine: what a server has handed over and its
+/// clients have not read is there, and in no process's memory. `/proc/net/sockstat`, in pages.
+pub(crate) fn tcp_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let mut words = text.lines().find_map(|line| line.strip_prefix("TCP:"))?.split_whitespace();
+    words.find(|word| *word == "mem")?;
+    Some(words.next()?.parse::<u64>().ok()? * rustix::param::page_size() as u64)
+}
+
 /// `TCPOrigDataSent` of `/proc/net/netstat`: names in one line, numbers in the next.
 fn segments() -> Option<u64> {
     let text = fs::read_to_string("/proc/net/netstat").ok()?;
@@ -173,6 +182,11 @@ mod tests {
         assert!(after.rss > before.rss + (16 << 20), "{before:?} {after:?}");
         assert!(after.json(before, 1 << 20)["rss_per_connection"].as_i64().unwrap() >= 16);
         drop(bytes);
+    }
+
+    #[test]
+    fn the_kernel_tells_of_its_buffers_and_segments() {
+        assert!(tcp_memory().is_some() && segments().is_some());
     }
 
     #[test]

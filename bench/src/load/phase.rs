@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::check::Verdict;
 use super::crowd::Crowd;
-use super::meter::{Cost, Meter};
+use super::meter::{self, Cost, Meter};
 use super::senders::{QUIET, Senders};
 use crate::report::{progress, rounded};
 
@@ -36,8 +36,9 @@ pub(crate) struct Phase {
     cost: Cost,
     writes: u64,
     latency: Value,
-    /// The most that the server held.
-    pub(crate) rss_peak: Option<u64>,
+    /// The most that the server held, and that the kernel held for all sockets.
+    rss_peak: Option<u64>,
+    tcp_peak: Option<u64>,
 }
 
 /// Loads the crowd for so long and waits for the last delivery.
@@ -72,6 +73,7 @@ pub(crate) fn run(
         writes: crowd.writes - writes,
         latency: crowd.intake.latency.json(),
         rss_peak: watch.rss_peak,
+        tcp_peak: watch.tcp_peak,
     })
 }
 
@@ -130,13 +132,14 @@ struct Watch {
     next_look: Instant,
     next_line: Instant,
     rss_peak: Option<u64>,
+    tcp_peak: Option<u64>,
 }
 
 impl Watch {
     fn new(meter: Meter, lasts: Duration) -> Self {
         let now = Instant::now();
         let (next_look, next_line) = (now + LOOK_EVERY, now + PROGRESS_EVERY);
-        Self { meter, end: now + lasts, next_look, next_line, rss_peak: None }
+        Self { meter, end: now + lasts, next_look, next_line, rss_peak: None, tcp_peak: None }
     }
 
     fn goes_on(&mut self, crowd: &Crowd) -> anyhow::Result<bool> {
@@ -159,6 +162,7 @@ impl Watch {
 
     fn look(&mut self) -> anyhow::Result<()> {
         self.rss_peak = self.rss_peak.max(self.meter.rss()?);
+        self.tcp_peak = self.tcp_peak.max(meter::tcp_memory());
         Ok(())
     }
 }
@@ -179,7 +183,7 @@ impl Phase {
             "deliveries": self.verdict.json(),
             "deliveries_per_second": a_second(self.verdict.delivered),
             "latency_ms": self.latency, "cost": self.cost.json(self.verdict.delivered, self.writes),
-            "rss_peak": self.rss_peak,
+            "rss_peak": self.rss_peak, "tcp_peak": self.tcp_peak,
         })
     }
 }

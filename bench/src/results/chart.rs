@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::figure::{Figure, median};
+use super::figure::{Figure, LOST, median};
 use super::{OURS, readable};
 
 /// Panels beside each other.
@@ -39,7 +39,7 @@ pub(super) fn svg(figures: &[Figure]) -> String {
         for (number, figure) in panels.iter().enumerate() {
             let x = GAP + number % COLUMNS * PANEL_WIDTH;
             let y = GAP + number / COLUMNS * panel_height;
-            panel(&mut text, figure, x, y)?;
+            panel(&mut text, figure, &losers(figures, &figure.load), x, y)?;
         }
         writeln!(text, "</svg>")
     };
@@ -47,7 +47,22 @@ pub(super) fn svg(figures: &[Figure]) -> String {
     text
 }
 
-fn panel(out: &mut impl Write, figure: &Figure, x: usize, y: usize) -> fmt::Result {
+/// The servers that lost something under a load. A chart that did not say so would praise them for
+/// what they left out.
+fn losers<'a>(figures: &'a [Figure], load: &str) -> Vec<&'a str> {
+    let lost = figures.iter().filter(|figure| figure.load == load && figure.what == LOST);
+    let values = lost.flat_map(|figure| &figure.values);
+    let some = values.filter(|(_, lost)| lost.iter().any(|lost| *lost > 0.0));
+    some.map(|(server, _)| server.as_str()).collect()
+}
+
+fn panel(
+    out: &mut impl Write,
+    figure: &Figure,
+    losers: &[&str],
+    x: usize,
+    y: usize,
+) -> fmt::Result {
     let better = if figure.higher_is_better { "more is better" } else { "less is better" };
     let (load, what) = (&figure.load, figure.what);
     writeln!(
@@ -61,6 +76,7 @@ fn panel(out: &mut impl Write, figure: &Figure, x: usize, y: usize) -> fmt::Resu
     let most = medians().fold(f64::MIN_POSITIVE, f64::max);
     for (number, ((server, _), value)) in figure.values.iter().zip(medians()).enumerate() {
         let colour = if server == OURS { OUR_COLOUR } else { THEIR_COLOUR };
+        let note = if losers.contains(&server.as_str()) { ", loses messages" } else { "" };
         let top = y + HEAD + number * BAR;
         let baseline = top + 14;
         let length = (value / most * LONGEST).max(1.0);
@@ -70,7 +86,7 @@ fn panel(out: &mut impl Write, figure: &Figure, x: usize, y: usize) -> fmt::Resu
             out,
             "<text x=\"{}\" y=\"{baseline}\" text-anchor=\"end\" fill=\"#1b1f24\">{server}</text>\n\
              <rect x=\"{}\" y=\"{top}\" width=\"{length:.1}\" height=\"18\" fill=\"{colour}\"/>\n\
-             <text x=\"{behind:.1}\" y=\"{baseline}\" fill=\"#1b1f24\">{}</text>",
+             <text x=\"{behind:.1}\" y=\"{baseline}\" fill=\"#1b1f24\">{}{note}</text>",
             x + NAME - 8,
             x + NAME,
             readable(value)
@@ -85,16 +101,30 @@ mod tests {
 
     #[test]
     fn the_best_server_has_the_longest_bar_and_uncharted_figures_none() {
-        let figure = |charted| Figure {
+        let figure = |what, charted| Figure {
             load: "chat".to_owned(),
-            what: "deliveries a second",
+            what,
             higher_is_better: true,
             charted,
             values: vec![("keywire".to_owned(), vec![2.0]), ("bun".to_owned(), vec![1.0])],
         };
-        let svg = svg(&[figure(true), figure(false)]);
+        let svg = svg(&[figure("deliveries a second", true), figure("p50, ms", false)]);
         assert_eq!(svg.matches("more is better").count(), 1);
         assert!(svg.contains("width=\"250.0\" height=\"18\" fill=\"#1f6feb\""), "{svg}");
         assert!(svg.contains("width=\"125.0\" height=\"18\" fill=\"#9aa4b2\""), "{svg}");
+    }
+
+    #[test]
+    fn a_server_that_lost_something_is_shown_to() {
+        let figure = |what, charted, values: [f64; 2]| Figure {
+            load: "chat".to_owned(),
+            what,
+            higher_is_better: true,
+            charted,
+            values: vec![("bun".to_owned(), vec![values[0]]), ("axum".to_owned(), vec![values[1]])],
+        };
+        let rate = figure("deliveries a second", true, [2.0, 9.0]);
+        let svg = svg(&[rate, figure(LOST, false, [0.0, 5.0])]);
+        assert!(svg.contains(">9, loses messages<") && svg.contains(">2<"), "{svg}");
     }
 }

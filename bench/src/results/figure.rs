@@ -25,6 +25,9 @@ struct Source {
     charted: bool,
 }
 
+/// Messages that did not come.
+pub(super) const LOST: &str = "lost";
+
 const fn less(what: &'static str, path: &'static str, charted: bool) -> Source {
     Source { what, path, higher_is_better: false, charted }
 }
@@ -39,7 +42,7 @@ const PACED: &[Source] = &[
     less("p50, ms", "/latency_ms/p50", false),
     less("p99.9, ms", "/latency_ms/p99.9", false),
     less("sends a delivery", "/cost/segments_per_delivery", false),
-    less("lost", "/lost", false),
+    less(LOST, "/lost", false),
 ];
 
 const FLAT_OUT: &[Source] = &[
@@ -48,7 +51,7 @@ const FLAT_OUT: &[Source] = &[
     less("p99, ms", "/latency_ms/p99", false),
     less("sends a delivery", "/cost/segments_per_delivery", false),
     less("load's core, share used", "/cost/load_core", false),
-    less("lost", "/lost", false),
+    less(LOST, "/lost", false),
 ];
 
 const IDLE: &[Source] = &[
@@ -61,13 +64,14 @@ const IDLE: &[Source] = &[
     ),
     less("bytes a connection, all gone", "/all_gone/rss_per_connection", false),
     less("server's core, share used while idle", "/idle_core", false),
-    less("lost", "/lost", false),
+    less(LOST, "/lost", false),
 ];
 
 const STALL: &[Source] = &[
     less("others' p99 before, ms", "/all_read/latency_ms/p99", false),
     less("others' p99 since, ms", "/some_stalled/latency_ms/p99", true),
     less("server's memory at most, bytes", "/some_stalled/rss_peak", true),
+    less("kernel's socket buffers at most, bytes", "/some_stalled/tcp_peak", false),
     less("stalled that were cut", "/stalled_cut", false),
     less("lost by others", "/lost", false),
 ];
