@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -28,12 +28,19 @@ use tower::ServiceExt;
 use crate::Node;
 use crate::limits::{Counted, Slot};
 
+mod reserve;
+
+use reserve::Reserve;
+
 /// Unsent bytes the kernel keeps for one socket: more wait in the node's own queue, where they are
 /// shared and counted. No setting: it must stay well below `QUEUE_BYTES` and above one packet.
 const NOT_SENT_BYTES: u32 = 32 * 1024;
 /// The wait after accepting failed for want of files or memory: no setting, because it only keeps the
 /// loop from spinning; clients wait in the kernel's queue meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How often a failing accept loop says so.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection's place, carried by each of its requests and, after an upgrade, by the socket; given
 /// back when the last holder is dropped.
@@ -87,11 +94,14 @@ pub async fn serve_admin(listener: TcpListener, router: Router, node: &Node) {
     accept(listener, node, |stream, peer| admin.admit(stream, peer)).await;
 }
 
-/// Lets this process open as many files as it is allowed to.
+/// Lets this process open as many files as it is allowed to, and says how many that is.
 pub fn raise_file_limit() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, "the limit of open files was not raised");
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::info!(files = maximum, "the limit of open files"),
+        Err(error) => {
+            tracing::warn!(%error, files = current, "the limit of open files was not raised");
+        }
     }
 }
 
@@ -133,6 +143,8 @@ fn full(node: &Node) -> Router {
 }
 
 async fn accept(listener: TcpListener, node: &Node, admit: impl Fn(TcpStream, SocketAddr)) {
+    let mut reserve = Reserve::take();
+    let mut warned: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -145,8 +157,18 @@ async fn accept(listener: TcpListener, node: &Node, admit: impl Fn(TcpStream, So
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 node.metrics().accept_errors.increment(1);
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_RETRY).await;
+                if warned.is_none_or(|warned| warned.elapsed() > WARN_EVERY) {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    warned = Some(Instant::now());
+                }
+                let retry = node.settings().accept.full_retry;
+                if Reserve::is_needed(&error) && reserve.refuse(&listener, retry) {
+                    node.metrics().refused.increment(1);
+                    // Whoever gives a file back has a turn.
+                    tokio::task::yield_now().await;
+                } else {
+                    sleep(ACCEPT_RETRY).await;
+                }
             }
         }
     }

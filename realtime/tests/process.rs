@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -75,9 +75,13 @@ impl Process {
 }
 
 async fn connect(address: SocketAddr) -> WebSocketStream<TcpStream> {
+    try_connect(address).await.unwrap()
+}
+
+async fn try_connect(address: SocketAddr) -> Result<WebSocketStream<TcpStream>, Error> {
     let stream = TcpStream::connect(address).await.unwrap();
     let upgrading = tokio_tungstenite::client_async(format!("ws://{address}/ws"), stream);
-    soon("the upgrade", upgrading).await.unwrap().0
+    soon("the upgrade", upgrading).await.map(|(socket, _)| socket)
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
@@ -146,9 +150,9 @@ async fn an_admin_port_has_health_and_metrics_to_itself_and_answers_while_full_a
 }
 
 #[tokio::test]
-async fn running_out_of_files_does_not_end_the_accepting() {
+async fn out_of_files_it_refuses_new_connections_and_serves_on_when_there_are_some() {
     // A hard limit, which the process cannot raise again.
-    let settings = [("MAX_CONNECTIONS", "off"), ("FIRST_BYTE_TIMEOUT", "1h")];
+    let settings = [("MAX_CONNECTIONS", "off"), ("FIRST_BYTE_TIMEOUT", "1h"), ("SHARDS", "1")];
     let mut process = Process::spawn(
         Command::new("sh").args([
             "-c",
@@ -167,8 +171,21 @@ async fn running_out_of_files_does_not_end_the_accepting() {
         while !process.log.next_line().await.unwrap().unwrap().contains("could not be accepted") {}
     })
     .await;
+    // Nobody hangs: whoever finds no file left is told.
+    let mut answer = String::new();
+    let mut last = mute.pop().unwrap();
+    soon("the refusal", last.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 5"), "{answer}");
     drop(mute);
-    let mut client = connect(address).await;
+    // It has to notice that they have gone.
+    let mut client = soon("files given back", async {
+        loop {
+            if let Ok(client) = try_connect(address).await {
+                return client;
+            }
+        }
+    })
+    .await;
     client.send(Message::text("still here")).await.unwrap();
     let heard = soon("the echo", client.next()).await.unwrap().unwrap();
     assert_eq!(heard, Message::text("still here"));
