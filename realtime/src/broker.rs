@@ -1,17 +1,20 @@
 //! Between nodes: what a client publishes here reaches the clients of every other node.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::hub::{Busy, Hub};
+use crate::hub::{Hub, Room};
 use crate::metrics::Metrics;
-use crate::publication::Publication;
-use crate::queue::{Full, Pool, Queue};
+use crate::pressure::{Patience, Rules};
+use crate::publication::{Kind, Publication};
 
 mod frame;
 pub mod memory;
+pub mod queue;
 pub mod redis;
+
+use queue::{Cost, Full, Queue};
 
 /// Whether other nodes are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +40,8 @@ impl State {
 
 /// Carries publications to the other nodes, each sender's in order, at most once.
 pub trait Broker: Debug + Send + Sync {
-    /// Takes a publication; never waits. What cannot be carried is dropped and counted.
-    fn publish(&self, publication: &Publication);
+    /// Takes a client's message; never waits. What cannot be carried is dropped and counted.
+    fn publish(&self, kind: Kind, payload: &[u8]);
 
     /// Until when publishers should wait because the way out is filling up.
     fn pauses_until(&self, now: Instant) -> Option<Instant>;
@@ -57,14 +60,14 @@ pub struct Inbound {
 impl Inbound {
     /// An empty way in that takes `cap` bytes.
     pub fn new(cap: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        // A pool of its own: what waits here is no client's backlog.
-        Arc::new(Self { queue: Queue::new(cap, Arc::default()), metrics })
+        let rules = Rules { cap, patience: Patience::default() };
+        Arc::new(Self { queue: Queue::new(rules), metrics })
     }
 
     /// Takes what another node sent; never waits. Over the cap it is dropped and counted.
     pub fn push(&self, publication: Publication) {
         match self.queue.push(publication) {
-            Ok(_) => self.metrics.relay_received.increment(1),
+            Ok(()) => self.metrics.relay_received.increment(1),
             Err(Full) => self.metrics.relay_dropped_in.increment(1),
         }
     }
@@ -73,21 +76,23 @@ impl Inbound {
         self.queue.pauses_until(now)
     }
 
-    /// Delivers what comes in to the hub's members, in order, for as long as the node runs.
-    pub async fn deliver_to(self: Arc<Self>, hub: Arc<Hub>, pool: Arc<Pool>) {
+    /// Gives what comes in to a room, in order, for as long as the node runs.
+    pub async fn deliver_to(self: Arc<Self>, hub: Weak<Hub>, room: Arc<Room>) {
         loop {
-            let mut next = std::future::poll_fn(|cx| self.queue.poll_pop(cx)).await;
-            loop {
-                // Made before trying, so that a ring in between is not missed.
-                let relief = pool.relief.notified();
-                let Err(Busy { publication, until }) = hub.publish_here(next) else { break };
-                next = publication;
-                if tokio::time::timeout_at(until.into(), relief).await.is_err() {
-                    tracing::trace!("no relief; trying again");
-                }
-            }
+            let next = std::future::poll_fn(|cx| self.queue.poll_pop(cx)).await;
+            // Not held while it waits for the next: the shards end with the node.
+            let Some(hub) = hub.upgrade() else { return };
             // One order for all is kept by this being the only task that delivers.
+            if let Err(error) = hub.publish(&room, next).await {
+                tracing::debug!(%error, "a relayed message was not delivered");
+            }
             tokio::task::consume_budget().await;
         }
+    }
+}
+
+impl Cost for Publication {
+    fn bytes(&self) -> usize {
+        self.payload.len()
     }
 }

@@ -35,9 +35,15 @@ pub(crate) fn admin_router(node: Node) -> Router {
     health_router(node).merge(metrics)
 }
 
-/// 200 as long as the process answers.
-async fn live() -> Response {
-    no_store(Json(serde_json::json!({ "status": "live" })))
+/// 200 as long as the process answers and none of its shards has ended by a fault; then 503
+/// `unavailable`, so that an orchestrator starts it anew.
+///
+/// Problems: `unavailable`.
+async fn live(State(node): State<Node>) -> Result<Response> {
+    if !node.hub().is_whole() {
+        return Err(Problem::unavailable().detail("A part of the node has failed."));
+    }
+    Ok(no_store(Json(serde_json::json!({ "status": "live" }))))
 }
 
 /// 200 while connections are taken, 503 `unavailable` when the node goes away.

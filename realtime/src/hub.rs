@@ -1,206 +1,314 @@
-//! The connections of this node and the one order in which they get what is published.
+//! The shards of this node, from outside: where sockets are handed over and messages put in.
 //!
-//! A publication is given to the broker and to every member's queue under one lock, so that all
-//! members of a node see one order and other nodes see each sender's.
+//! What is here is shared by threads. What a shard keeps for itself is in `shard`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
-use std::time::Instant;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, oneshot};
 
 use crate::broker::Broker;
-use crate::close::CloseCode;
+use crate::limits::Held;
 use crate::metrics::Metrics;
+use crate::pressure::Rules;
 use crate::publication::Publication;
-use crate::queue::{Full, Pool, Queue};
-use crate::settings::Queues;
+use crate::settings::Settings;
+use crate::shard;
+use crate::shard::ENTRY_BYTES;
+use crate::shard::link::{Envelope, Joining, Links, Sender};
 
-/// What the node wants to tell one connection: publications, and in the end a close code.
+/// Bytes of relayed messages that may be under way to a home shard; more wait in the relay's own
+/// queue, which tells the other nodes to go slow.
+const RELAY_BYTES: usize = 256 * 1024;
+
+/// A room on this node, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RoomId(pub u32);
+
+impl RoomId {
+    /// The room of all plain clients.
+    pub const LOBBY: Self = Self(0);
+}
+
+/// What all shards know of a room.
 #[derive(Debug)]
-pub struct Outbox {
-    /// Names the connection in logs; unique on a node.
-    pub id: u64,
-    /// What waits to be written.
-    pub queue: Queue<Publication>,
-    /// The close code, 0 while there is none. The first one stays.
-    ending: AtomicU16,
+pub struct Room {
+    /// Its number.
+    pub(crate) id: RoomId,
+    /// The shard that orders what is published in it.
+    pub(crate) home: usize,
+    /// Members on each shard. Counted before a member's shard hears of it, so that whatever is
+    /// published afterwards goes there.
+    pub(crate) members: Box<[AtomicUsize]>,
+    /// Members for which publishers wait, on all shards.
+    pub(crate) pausing: AtomicUsize,
 }
 
-impl Outbox {
-    /// Asks the connection to close.
-    pub fn end(&self, code: CloseCode) {
-        let first =
-            self.ending.compare_exchange(0, code.number(), Ordering::AcqRel, Ordering::Acquire);
-        if first.is_ok() {
-            self.queue.wake();
-        }
-    }
-
-    /// The code it is asked to close with.
-    pub fn ending(&self) -> Option<CloseCode> {
-        CloseCode::from_number(self.ending.load(Ordering::Acquire))
-    }
-
-    /// Names the task to wake when there is something to do.
-    pub fn register(&self, waker: &Waker) {
-        self.queue.register(waker);
-    }
+/// What all shards share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The node's settings.
+    pub(crate) settings: Settings,
+    /// What holds for the queue of each connection.
+    pub(crate) rules: Rules,
+    /// What the node counts.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The way to the other nodes.
+    pub(crate) broker: Arc<dyn Broker>,
+    /// Bytes in the queues of all connections.
+    pub(crate) queued: AtomicUsize,
+    /// The ways to each shard.
+    pub(crate) shards: Box<[Door]>,
+    /// Bytes under way from each sender to each shard.
+    pub(crate) links: Links,
+    /// Rung when the relay may send again.
+    pub(crate) relay_relief: Notify,
 }
 
-/// The connections of this node.
+/// The way to one shard.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// What it is told, in order for each sender.
+    pub(crate) inbox: UnboundedSender<Envelope>,
+    /// Connections it has or is about to get.
+    pub(crate) load: AtomicUsize,
+    /// Whether something on it waits for relief that another shard may bring.
+    pub(crate) waiting: AtomicBool,
+}
+
+/// The shards of a node. They end when it is dropped.
 #[derive(Debug)]
 pub struct Hub {
-    members: Mutex<Members>,
+    shared: Arc<Shared>,
+    rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
     next_id: AtomicU64,
-    settings: Queues,
-    /// What all queues share.
-    pub pool: Arc<Pool>,
-    metrics: Arc<Metrics>,
 }
 
+/// A socket on its way to its shard.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// The stream, registered with no runtime.
+    pub(crate) stream: std::net::TcpStream,
+    /// What was read from it already.
+    pub(crate) early: Vec<u8>,
+}
+
+/// What is known of a connection before its socket arrives.
 #[derive(Debug, Default)]
-struct Members {
-    outboxes: HashMap<u64, Arc<Outbox>>,
-    /// Those that were over half their cap when something was last pushed.
-    pressing: HashMap<u64, Arc<Outbox>>,
+pub struct Guest {
+    /// When its access token ends.
+    pub(crate) expires: Option<Instant>,
+    /// The places it takes, given back when it has ended.
+    pub(crate) held: Held,
 }
 
-/// One connection's place among the members; leaves when dropped.
+/// A member whose socket has not arrived. Dropped, it leaves.
 #[derive(Debug)]
-pub struct Member {
-    hub: Arc<Hub>,
-    /// What the node wants to tell it.
-    pub outbox: Arc<Outbox>,
-}
+pub struct Ticket(oneshot::Sender<Arrival>);
 
-/// The publication was not taken: a reader or the relay needs time. Try again then, or when the
-/// pool's `relief` rings.
-#[derive(Debug)]
-pub struct Busy {
-    /// What was not taken.
-    pub publication: Publication,
-    /// When to try again at the latest.
-    pub until: Instant,
-}
+/// The shard has ended: it panicked, or the node is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the shard has ended")]
+pub struct Ended;
 
 impl Hub {
-    /// A hub without members.
-    pub fn new(settings: Queues, pool: Arc<Pool>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self {
-            members: Mutex::default(),
-            next_id: AtomicU64::new(1),
-            settings,
-            pool,
+    /// Starts the shards, each on a thread of its own.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be had.
+    pub fn start(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        broker: Arc<dyn Broker>,
+    ) -> io::Result<Self> {
+        let count = settings.shards.count.resolve();
+        let (doors, inboxes): (Vec<_>, Vec<_>) = (0..count)
+            .map(|_| {
+                let (inbox, receiver) = unbounded_channel();
+                (
+                    Door { inbox, load: AtomicUsize::new(0), waiting: AtomicBool::new(false) },
+                    receiver,
+                )
+            })
+            .unzip();
+        let queues = &settings.queues;
+        let shared = Arc::new(Shared {
+            rules: Rules { cap: queues.connection.0, patience: queues.patience },
             metrics,
+            broker,
+            queued: AtomicUsize::new(0),
+            shards: doors.into(),
+            links: Links::new(count),
+            relay_relief: Notify::new(),
+            settings,
+        });
+        let hub = Self {
+            shared: Arc::clone(&shared),
+            rooms: Mutex::default(),
+            next_id: AtomicU64::new(1),
+        };
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            shard::start(index, Arc::clone(&shared), inbox)?;
+        }
+        Ok(hub)
+    }
+
+    /// A room, opened if need be.
+    pub fn room(&self, id: RoomId) -> Arc<Room> {
+        // Nothing panics while it is held.
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = self.shared.shards.len();
+        let room = rooms.entry(id).or_insert_with(|| {
+            Arc::new(Room {
+                id,
+                home: id.0 as usize % count,
+                members: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+                pausing: AtomicUsize::new(0),
+            })
+        });
+        Arc::clone(room)
+    }
+
+    /// Takes a member in, whose socket follows: from now on what is published waits for it.
+    ///
+    /// # Errors
+    /// [`Ended`] if its shard has ended.
+    pub fn join(&self, room: &Arc<Room>, guest: Guest) -> Result<Ticket, Ended> {
+        let doors = self.shared.shards.iter().enumerate();
+        let least = doors.min_by_key(|(_, door)| door.load.load(Ordering::Relaxed));
+        let (index, door) = least.ok_or(Ended)?;
+        door.load.fetch_add(1, Ordering::Relaxed);
+        room.members[index].fetch_add(1, Ordering::SeqCst);
+        let (ticket, arrival) = oneshot::channel();
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let joining = Joining { id, room: Arc::clone(room), guest, arrival };
+        door.inbox.send(Envelope::Join(Box::new(joining))).map_err(|_| Ended)?;
+        Ok(Ticket(ticket))
+    }
+
+    /// Broadcasts on this node what came from elsewhere, once there is room for it.
+    ///
+    /// # Errors
+    /// [`Ended`] if the room's home shard has ended.
+    pub async fn publish(&self, room: &Arc<Room>, publication: Publication) -> Result<(), Ended> {
+        let Shared { links, relay_relief, .. } = &*self.shared;
+        loop {
+            // Made before asking, so that a ring in between is not missed.
+            let relief = relay_relief.notified();
+            if links.bytes(Sender::Relay, room.home) <= RELAY_BYTES {
+                break;
+            }
+            relief.await;
+        }
+        let Publication { kind, payload } = publication;
+        let room = Arc::clone(room);
+        let home = room.home;
+        let bytes = payload.len() + ENTRY_BYTES;
+        self.shared.send_bytes(Sender::Relay, home, bytes, |from| Envelope::Publish {
+            room,
+            kind,
+            payload,
+            from,
         })
     }
 
-    /// Takes a connection in; from now on it gets everything published.
-    pub fn join(self: &Arc<Self>) -> Member {
-        let outbox = Arc::new(Outbox {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            queue: Queue::new(self.settings.connection.0, Arc::clone(&self.pool)),
-            ending: AtomicU16::new(0),
+    /// Sends every client away with 1012, in random order and evenly over the window.
+    pub(crate) async fn send_away(&self, window: Duration) {
+        let told = self.shared.shards.iter().map(|door| {
+            let (done, waiting) = oneshot::channel();
+            // A shard that has ended has no clients; then the wait ends at once, too.
+            let sent = door.inbox.send(Envelope::SendAway { window, done }).is_ok();
+            async move { sent && waiting.await.is_ok() }
         });
-        self.lock().outboxes.insert(outbox.id, Arc::clone(&outbox));
-        Member { hub: Arc::clone(self), outbox }
+        let done = join_all(told.collect::<Vec<_>>()).await;
+        tracing::debug!(shards = done.iter().filter(|done| **done).count(), "clients sent away");
     }
 
-    /// Broadcasts a client's message: to this node's members and, by the broker, to the others'.
-    ///
-    /// # Errors
-    /// [`Busy`] while a reader that still takes bytes, or the relay, is over half its cap.
-    pub fn publish(&self, publication: Publication, broker: &dyn Broker) -> Result<(), Busy> {
-        let now = Instant::now();
-        let mut members = self.lock();
-        if let Some(until) = members.pauses_until(now).max(broker.pauses_until(now)) {
-            return Err(Busy { publication, until });
-        }
-        broker.publish(&publication);
-        self.deliver(&mut members, &publication);
-        Ok(())
+    /// Connections there are, those about to arrive included.
+    pub fn count(&self) -> usize {
+        self.shared.shards.iter().map(|door| door.load.load(Ordering::Relaxed)).sum()
     }
 
-    /// Broadcasts what another node relayed, to this node's members.
-    ///
-    /// # Errors
-    /// [`Busy`] while a reader that still takes bytes is over half its cap.
-    pub fn publish_here(&self, publication: Publication) -> Result<(), Busy> {
-        let mut members = self.lock();
-        if let Some(until) = members.pauses_until(Instant::now()) {
-            return Err(Busy { publication, until });
-        }
-        self.deliver(&mut members, &publication);
-        Ok(())
+    /// Whether every shard is there. One that panicked does not come back: rooms at home there are silent.
+    pub fn is_whole(&self) -> bool {
+        self.shared.shards.iter().all(|door| !door.inbox.is_closed())
     }
 
-    fn deliver(&self, members: &mut Members, publication: &Publication) {
-        let Members { outboxes, pressing } = members;
-        let mut delivered = 0;
-        // Nothing follows what a member missed: it would see a hole before its Close.
-        for outbox in outboxes.values().filter(|outbox| outbox.ending().is_none()) {
-            match outbox.queue.push(publication.clone()) {
-                Ok(is_pressing) => {
-                    delivered += 1;
-                    if is_pressing {
-                        pressing.entry(outbox.id).or_insert_with(|| Arc::clone(outbox));
-                    }
-                }
-                Err(Full) => outbox.end(CloseCode::Slow),
+    /// Bytes that wait in the queues of all connections.
+    pub fn queued(&self) -> usize {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        for door in &self.shared.shards {
+            // One that has ended needs no telling.
+            if door.inbox.send(Envelope::Stop).is_err() {
+                tracing::debug!("a shard had ended before its node");
             }
         }
-        self.metrics.deliveries.increment(delivered);
-        if self.pool.bytes() > self.settings.total.0 {
-            shed(outboxes, &self.pool, self.settings.total.0);
+    }
+}
+
+impl Ticket {
+    /// Hands the socket over, with what was read from it.
+    ///
+    /// # Errors
+    /// [`Ended`] if the shard has ended.
+    pub fn attach(self, stream: std::net::TcpStream, early: Vec<u8>) -> Result<(), Ended> {
+        self.0.send(Arrival { stream, early }).map_err(|_| Ended)
+    }
+}
+
+impl Shared {
+    /// Sends something of which `bytes` are accounted until [`Self::arrived`].
+    ///
+    /// # Errors
+    /// [`Ended`] if that shard has ended.
+    pub(crate) fn send_bytes(
+        &self,
+        from: Sender,
+        to: usize,
+        bytes: usize,
+        envelope: impl FnOnce(Sender) -> Envelope,
+    ) -> Result<(), Ended> {
+        self.links.add(from, to, bytes);
+        self.shards[to].inbox.send(envelope(from)).map_err(|_| Ended)
+    }
+
+    /// Something sent by [`Self::send_bytes`] is carried out.
+    pub(crate) fn arrived(&self, from: Sender, to: usize, bytes: usize) {
+        let limit = match from {
+            Sender::Relay => RELAY_BYTES,
+            Sender::Shard(_) => self.settings.shards.bytes.0,
+        };
+        if self.links.take(from, to, bytes, limit) {
+            match from {
+                Sender::Relay => self.relay_relief.notify_waiters(),
+                Sender::Shard(shard) => self.relieve(shard),
+            }
         }
     }
 
-    /// Every member, as of now.
-    pub fn members(&self) -> Vec<Arc<Outbox>> {
-        self.lock().outboxes.values().cloned().collect()
-    }
-
-    /// How many members there are.
-    pub fn count(&self) -> usize {
-        self.lock().outboxes.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Members> {
-        // Nothing panics while it is held; a poisoned table is still a whole one.
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Members {
-    fn pauses_until(&mut self, now: Instant) -> Option<Instant> {
-        self.pressing.retain(|_, outbox| outbox.ending().is_none() && outbox.queue.is_pressing());
-        self.pressing.values().filter_map(|outbox| outbox.queue.pauses_until(now)).max()
-    }
-}
-
-/// Closes the longest queues until nine tenths of the total remain: it looks at every queue, so it
-/// must not be due again at the next message.
-fn shed(outboxes: &HashMap<u64, Arc<Outbox>>, pool: &Pool, total: usize) {
-    let mut longest: Vec<_> =
-        outboxes.values().map(|outbox| (outbox.queue.bytes(), outbox)).collect();
-    longest.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-    for (_, outbox) in longest {
-        if pool.bytes() <= total / 10 * 9 {
-            break;
+    /// Publishers of a room may go on: wakes the shards on which any waits.
+    pub(crate) fn relieve_all(&self) {
+        for shard in 0..self.shards.len() {
+            self.relieve(shard);
         }
-        outbox.end(CloseCode::Slow);
-        outbox.queue.clear();
     }
-}
 
-impl Drop for Member {
-    fn drop(&mut self) {
-        let mut members = self.hub.lock();
-        members.outboxes.remove(&self.outbox.id);
-        members.pressing.remove(&self.outbox.id);
-        drop(members);
-        // Whoever waited for this reader need not wait any longer.
-        self.hub.pool.relief.notify_waiters();
+    fn relieve(&self, shard: usize) {
+        let door = &self.shards[shard];
+        // A shard that has ended waits for nothing.
+        if door.waiting.swap(false, Ordering::SeqCst) && door.inbox.send(Envelope::Relief).is_err()
+        {
+            tracing::debug!("no shard to relieve");
+        }
     }
 }

@@ -19,17 +19,17 @@ use shared::front::Front;
 mod auth;
 pub mod broker;
 pub mod close;
-mod connection;
 pub mod drain;
 pub mod frame;
 mod health;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
+mod pressure;
 pub mod publication;
-pub mod queue;
 pub mod serve;
 pub mod settings;
+mod shard;
 mod upgrade;
 
 pub use auth::Auth;
@@ -41,11 +41,9 @@ use broker::memory::Bus;
 use broker::redis::Redis;
 use broker::{Broker, Inbound};
 use drain::Phases;
-use hub::{Busy, Hub};
+use hub::{Hub, Room, RoomId};
 use limits::{Counts, Slots};
 use metrics::Metrics;
-use publication::Publication;
-use queue::Pool;
 use settings::Plain;
 use uuid::Uuid;
 
@@ -62,7 +60,7 @@ struct Inner {
     front: Arc<Front>,
     mode: Mode,
     hub: Arc<Hub>,
-    pool: Arc<Pool>,
+    lobby: Arc<Room>,
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
     slots: Arc<Slots>,
@@ -134,15 +132,16 @@ impl Node {
             (Plain::Auth, Some(auth)) => Mode::Auth(auth),
             (Plain::Auth, None) => anyhow::bail!("REALTIME_PLAIN=auth needs a database"),
         };
-        let pool = Arc::new(Pool::new(settings.queues.patience));
-        let hub = Hub::new(settings.queues.clone(), Arc::clone(&pool), Arc::clone(&metrics));
+        let hub = Hub::start(settings.clone(), Arc::clone(&metrics), Arc::clone(&broker));
+        let hub = Arc::new(hub.context("the shards did not start")?);
+        let lobby = hub.room(RoomId::LOBBY);
         tokio::spawn(Metrics::keep_up(Arc::downgrade(&metrics)));
-        tokio::spawn(inbound.deliver_to(Arc::clone(&hub), Arc::clone(&pool)));
+        tokio::spawn(inbound.deliver_to(Arc::downgrade(&hub), Arc::clone(&lobby)));
         Ok(Self(Arc::new(Inner {
             front,
             mode,
             hub,
-            pool,
+            lobby,
             broker,
             metrics,
             slots: Slots::new(settings.limits.connections),
@@ -175,18 +174,14 @@ impl Node {
     }
 
     pub(crate) fn render_metrics(&self) -> String {
-        let Inner { metrics, broker, slots, pool, .. } = &*self.0;
+        let Inner { metrics, broker, slots, hub, .. } = &*self.0;
         // A node's counts stay far below 2^52, where f64 would lose the last digit.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let gauge = |n: usize| n as f64;
         metrics.tcp_connections.set(gauge(slots.open()));
-        metrics.queue_bytes.set(gauge(pool.bytes()));
+        metrics.queue_bytes.set(gauge(hub.queued()));
         metrics.relay_up.set(if broker.state() == broker::State::Down { 0.0 } else { 1.0 });
         metrics.render()
-    }
-
-    pub(crate) fn publish(&self, publication: Publication) -> Result<(), Busy> {
-        self.0.hub.publish(publication, &*self.0.broker)
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -201,8 +196,8 @@ impl Node {
         &self.0.hub
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.0.pool
+    pub(crate) fn lobby(&self) -> &Arc<Room> {
+        &self.0.lobby
     }
 
     pub(crate) fn broker(&self) -> &dyn Broker {

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use shared::settings::Rate;
 use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::serve::Place;
 
 /// A year in nanoseconds: the longest wait there is.
 const YEAR: u64 = 365 * 24 * 3_600 * 1_000_000_000;
@@ -158,6 +161,17 @@ impl<K: Eq + Hash> Drop for Counted<K> {
             }
         }
     }
+}
+
+/// What a connection takes of the limits for as long as it lives.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Its place among the node's connections.
+    pub(crate) _place: Option<Place>,
+    /// Its place among those of its address.
+    pub(crate) _address: Option<Counted<Vec<u8>>>,
+    /// Its place among those of its user.
+    pub(crate) _user: Option<Counted<Uuid>>,
 }
 
 #[cfg(test)]

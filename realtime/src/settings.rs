@@ -5,6 +5,7 @@ mod binary;
 mod groups;
 mod limits;
 mod redis;
+mod shards;
 
 use shared::settings::{Reader, Value};
 
@@ -13,6 +14,7 @@ pub use binary::Binary;
 pub use groups::{Drain, Heartbeat, Queues};
 pub use limits::Limits;
 pub use redis::Redis;
+pub use shards::{Count, Shards};
 
 /// The range of waits that must not be 0.
 const WAIT: (&str, &str) = ("1ms", "1d");
@@ -61,6 +63,8 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// How large messages and queues may be.
     pub queues: Queues,
+    /// The threads that carry the sockets.
+    pub shards: Shards,
     /// How many connections there may be and how fast each may send.
     pub limits: Limits,
     /// How the node goes away.
@@ -79,10 +83,12 @@ impl Settings {
         );
         let heartbeat = Heartbeat::read(reader);
         let accept = Accept::read(reader, &heartbeat);
+        let shards = Shards::read(reader);
         let settings = Self {
             plain,
             queues: Queues::read(reader),
-            limits: Limits::read(reader, &accept),
+            limits: Limits::read(reader, &accept, &shards),
+            shards,
             drain: Drain::read(reader, process),
             redis: Redis::read(reader),
             accept,
@@ -100,6 +106,7 @@ impl Settings {
         if connection > total {
             reader.refuse("QUEUE_TOTAL must be at least QUEUE_BYTES");
         }
+        self.shards.check(message, reader);
         self.limits.check(message, &self.heartbeat, reader);
         if let Some(redis) = &self.redis {
             redis.check(message, reader);

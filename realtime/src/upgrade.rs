@@ -3,8 +3,6 @@
 //! Everything that can be refused is refused before the 101, in this order: a foreign Origin, an
 //! unverified address, a handshake that is none, the mode, the token, the limits.
 
-use std::time::Instant;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,26 +16,16 @@ use shared::client_address::ClientAddress;
 use shared::front::AddressUnverified;
 use shared::problem::{Code, Problem, Result};
 use tokio::net::TcpStream;
-use uuid::Uuid;
 
 use crate::auth::Identity;
-use crate::connection::Connection;
 use crate::drain::Phase;
-use crate::hub::Member;
-use crate::limits::Counted;
-use crate::serve::Place;
+use crate::hub::{Guest, Ticket};
+use crate::limits::Held;
 use crate::{Mode, Node};
 
 mod handshake;
 
 use handshake::Handshake;
-
-/// What a socket holds for as long as it lives.
-struct Held {
-    _place: Option<Place>,
-    _address: Option<Counted<Vec<u8>>>,
-    _user: Option<Counted<Uuid>>,
-}
 
 /// The route `/ws`.
 pub(crate) fn router(node: Node) -> Router {
@@ -59,18 +47,18 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
     let handshake = Handshake::read(&parts)?;
     let identity = identify(&node, &handshake).await?;
     let held = hold(&node, &mut parts, identity)?;
-    let expires = identity.map(|identity| identity.expires);
+    let guest = Guest { expires: identity.map(|identity| identity.expires), held };
     let upgraded =
         parts.extensions.remove::<OnUpgrade>().ok_or_else(handshake::upgrade_required)?;
     // Joined before the 101 goes out: whatever is published once the client knows it is connected
     // reaches it.
-    let member = node.hub().join();
+    let ticket = node.hub().join(node.lobby(), guest).map_err(|_| Problem::unavailable())?;
     // Asked once it is a member: the drain's last look at the members comes after this phase began,
     // so whoever is not refused here is sent away there.
     if node.phase().now() == Phase::Closing {
         return Err(Problem::unavailable().detail("The node is going away."));
     }
-    tokio::spawn(take_over(node, member, upgraded, expires, held));
+    tokio::spawn(take_over(ticket, upgraded));
     Ok(switching(handshake))
 }
 
@@ -129,13 +117,8 @@ fn switching(handshake: Handshake) -> Response {
     response
 }
 
-async fn take_over(
-    node: Node,
-    member: Member,
-    upgraded: OnUpgrade,
-    expires: Option<Instant>,
-    held: Held,
-) {
+/// Hands the socket over to its shard.
+async fn take_over(ticket: Ticket, upgraded: OnUpgrade) {
     let upgraded = match upgraded.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "the client left before its 101"),
@@ -143,19 +126,11 @@ async fn take_over(
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         return tracing::error!("the stream under an upgrade is not the accept loop's");
     };
-    let stream = match register_anew(parts.io.into_inner()) {
-        Ok(stream) => stream,
-        Err(error) => return tracing::error!(%error, "a stream could not be registered anew"),
+    let attached = match parts.io.into_inner().into_std() {
+        Ok(stream) => ticket.attach(stream, parts.read_buf.into()),
+        Err(error) => return tracing::error!(%error, "a stream could not be handed over"),
     };
-    node.metrics().connections.increment(1);
-    let metrics = std::sync::Arc::clone(node.metrics());
-    Connection::new(node, member, stream, parts.read_buf.to_vec(), expires).await.run().await;
-    metrics.connections.decrement(1);
-    drop(held);
-}
-
-/// tokio keeps the waker of the task that last polled a stream: hyper's, which would stay allocated
-/// for as long as the socket lives. Measured: 2.4 KB a connection.
-fn register_anew(stream: TcpStream) -> std::io::Result<TcpStream> {
-    TcpStream::from_std(stream.into_std()?)
+    if let Err(error) = attached {
+        tracing::debug!(%error, "a socket came too late");
+    }
 }

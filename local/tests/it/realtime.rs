@@ -10,5 +10,6 @@ mod heartbeat;
 mod limits;
 mod redis;
 mod relay;
+mod shards;
 mod test_node;
 mod upgrade;

@@ -6,7 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::publication::Publication;
+use crate::publication::Kind;
 
 /// The format's version; a frame of another one is not understood and dropped.
 const VERSION: u8 = 1;
@@ -23,10 +23,10 @@ pub(super) struct Source {
 }
 
 /// What a frame carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content<'a> {
     /// A client's message.
-    Publication(Publication),
+    Publication(Kind, &'a [u8]),
     /// A node's own probe, with its number; others ignore it.
     Probe(u64),
 }
@@ -44,13 +44,10 @@ impl Source {
 }
 
 /// Writes a frame.
-pub(super) fn encode(source: Source, content: &Content) -> Bytes {
+pub(super) fn encode(source: Source, content: &Content<'_>) -> Bytes {
     let number;
     let (kind, payload) = match content {
-        Content::Publication(publication @ Publication::Text(_)) => (TEXT, publication.payload()),
-        Content::Publication(publication @ Publication::Binary(_)) => {
-            (BINARY, publication.payload())
-        }
+        Content::Publication(kind, payload) => (code(*kind), *payload),
         Content::Probe(probe) => {
             number = probe.to_be_bytes();
             (PROBE, &number[..])
@@ -70,17 +67,23 @@ pub(super) fn is_probe(frame: &[u8]) -> bool {
     frame.get(1) == Some(&PROBE)
 }
 
+fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Text => TEXT,
+        Kind::Binary => BINARY,
+    }
+}
+
 /// Reads a frame; `None` when it is not understood.
-pub(super) fn decode(frame: &Bytes) -> Option<(Source, Content)> {
-    let (head, _) = frame.split_first_chunk::<HEAD_BYTES>()?;
+pub(super) fn decode(frame: &[u8]) -> Option<(Source, Content<'_>)> {
+    let (head, payload) = frame.split_first_chunk::<HEAD_BYTES>()?;
     let [VERSION, kind, ids @ ..] = *head else { return None };
     let node = Uuid::from_slice(&ids[..16]).ok()?;
     let boot = u64::from_be_bytes(ids[16..].try_into().ok()?);
-    let payload = frame.slice(HEAD_BYTES..);
     let content = match kind {
-        TEXT => Content::Publication(Publication::Text(payload.try_into().ok()?)),
-        BINARY => Content::Publication(Publication::Binary(payload)),
-        PROBE => Content::Probe(u64::from_be_bytes(payload.as_ref().try_into().ok()?)),
+        TEXT if std::str::from_utf8(payload).is_ok() => Content::Publication(Kind::Text, payload),
+        BINARY => Content::Publication(Kind::Binary, payload),
+        PROBE => Content::Probe(u64::from_be_bytes(payload.try_into().ok()?)),
         _ => return None,
     };
     Some((Source { node, boot }, content))
@@ -96,9 +99,9 @@ mod tests {
     fn every_kind_is_read_back_as_written() {
         let source = Source::random();
         for content in [
-            Content::Publication(Publication::Text("grüße\u{0}".into())),
-            Content::Publication(Publication::Binary(Bytes::from_static(&[0, 255, 128]))),
-            Content::Publication(Publication::Binary(Bytes::new())),
+            Content::Publication(Kind::Text, "grüße\u{0}".as_bytes()),
+            Content::Publication(Kind::Binary, &[0, 255, 128]),
+            Content::Publication(Kind::Binary, &[]),
             Content::Probe(7),
         ] {
             let frame = encode(source, &content);
@@ -109,20 +112,19 @@ mod tests {
 
     #[test]
     fn a_text_that_is_not_utf8_and_an_unknown_version_are_dropped() {
-        let binary = Content::Publication(Publication::Binary(Bytes::from_static(&[0xff])));
+        let binary = Content::Publication(Kind::Binary, &[0xff]);
         let mut frame = encode(Source::random(), &binary).to_vec();
         frame[1] = TEXT;
-        assert_eq!(decode(&frame.clone().into()), None);
+        assert_eq!(decode(&frame), None);
         frame[1] = BINARY;
-        assert!(decode(&frame.clone().into()).is_some());
+        assert!(decode(&frame).is_some());
         frame[0] = VERSION + 1;
-        assert_eq!(decode(&frame.into()), None);
+        assert_eq!(decode(&frame), None);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let bytes = Bytes::from(bytes);
             if let Some((source, content)) = decode(&bytes) {
                 prop_assert_eq!(encode(source, &content), bytes);
             }

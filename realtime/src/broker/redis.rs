@@ -20,10 +20,11 @@ use tokio::sync::Notify;
 use tokio::time::{interval_at, sleep, sleep_until};
 
 use super::frame::{self, Content, Source};
+use super::queue::{Cost, Queue};
 use super::{Broker, Inbound, State};
 use crate::metrics::Metrics;
-use crate::publication::Publication;
-use crate::queue::{Cost, Queue};
+use crate::pressure::{Patience, Rules};
+use crate::publication::{Kind, Publication};
 use crate::settings;
 
 /// The channel of the plain lobby, after `REDIS_PREFIX`.
@@ -117,7 +118,7 @@ impl Redis {
             client: Client::open(info.set_redis_settings(resp3))?,
             channel: format!("{}:{PLAIN}", settings.prefix),
             source: Source::random(),
-            outbound: Queue::new(settings.queue.0, Arc::default()),
+            outbound: Queue::new(Rules { cap: settings.queue.0, patience: Patience::default() }),
             inbound,
             metrics,
             up: AtomicBool::new(false),
@@ -240,14 +241,18 @@ impl Redis {
     fn pushed(&self, push: PushInfo) {
         let PushInfo { kind: PushKind::Message, mut data } = push else { return };
         let Some(Value::BulkString(frame)) = data.pop() else { return };
-        match frame::decode(&frame.into()) {
+        let frame = Bytes::from(frame);
+        match frame::decode(&frame) {
             Some((source, content)) if source == self.source => {
                 self.lock().heard = Instant::now();
                 if let Content::Probe(number) = content {
                     self.came_round(number);
                 }
             }
-            Some((_, Content::Publication(publication))) => self.inbound.push(publication),
+            Some((_, Content::Publication(kind, payload))) => {
+                let payload = frame.slice_ref(payload);
+                self.inbound.push(Publication { kind, payload });
+            }
             Some((_, Content::Probe(_))) => {}
             None => self.metrics.relay_dropped_in.increment(1),
         }
@@ -292,9 +297,9 @@ impl Drop for InFlight<'_> {
 }
 
 impl Broker for Redis {
-    fn publish(&self, publication: &Publication) {
+    fn publish(&self, kind: Kind, payload: &[u8]) {
         let carried = self.up.load(Ordering::Acquire) && {
-            let frame = frame::encode(self.source, &Content::Publication(publication.clone()));
+            let frame = frame::encode(self.source, &Content::Publication(kind, payload));
             self.outbound.push(frame).is_ok()
         };
         if !carried {

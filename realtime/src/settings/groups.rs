@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::settings::{Bytes, Reader};
 
 use super::{Process, WAIT, WAIT_OR_NONE};
-use crate::queue::Patience;
+use crate::pressure::Patience;
 
 /// When silent clients are pinged and cut, and closed ones cut.
 #[derive(Debug, Clone)]

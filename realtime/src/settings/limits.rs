@@ -3,11 +3,13 @@
 use rustix::process::{Resource, getrlimit};
 use shared::settings::{Bytes, Rate, Reader, Value};
 
-use super::{Accept, Heartbeat};
+use super::{Accept, Heartbeat, Shards};
 use crate::limits::refill;
 
 /// File descriptors kept free for everything that is not a client: Postgres, Redis, logs, listeners.
 const RESERVED_FILES: usize = 128;
+/// File descriptors of one shard: what its runtime waits and is woken by.
+const SHARD_FILES: usize = 4;
 
 /// How many connections there may be and how fast each may send.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(super) fn read(reader: &mut Reader, accept: &Accept) -> Self {
+    pub(super) fn read(reader: &mut Reader, accept: &Accept, shards: &Shards) -> Self {
         let messages = reader.get(
             "LIMIT_MESSAGES",
             "1000/s burst 2000",
@@ -39,7 +41,7 @@ impl Limits {
         Self {
             messages,
             bytes,
-            connections: max_connections(reader, accept),
+            connections: max_connections(reader, accept, shards),
             per_address: reader.get(
                 "CONNECTIONS_PER_ADDRESS",
                 "off",
@@ -75,14 +77,15 @@ impl Limits {
 }
 
 /// `MAX_CONNECTIONS`, refused when the process may not open so many files.
-fn max_connections(reader: &mut Reader, accept: &Accept) -> Option<usize> {
+fn max_connections(reader: &mut Reader, accept: &Accept, shards: &Shards) -> Option<usize> {
     let connections: Option<MaxConnections> = reader.get(
         "MAX_CONNECTIONS",
         "auto",
-        "Open connections at most; further ones get 503. `auto` is the process's file limit less 128 and twice SPARE_CONNECTIONS; `off` lifts it.",
+        "Open connections at most; further ones get 503. `auto` is the process's file limit less 128, twice SPARE_CONNECTIONS and four times SHARDS; `off` lifts it.",
     );
     // Clients' ports and ADMIN_PORT have spare connections each.
-    let files = file_limit().saturating_sub(RESERVED_FILES + 2 * accept.spare);
+    let reserved = RESERVED_FILES + 2 * accept.spare + SHARD_FILES * shards.count.resolve();
+    let files = file_limit().saturating_sub(reserved);
     if let Some(MaxConnections::Number(n)) = connections
         && n > files
     {

@@ -1,12 +1,14 @@
 //! The opening handshake of RFC 6455 §4.2, and the subprotocol and token it carries.
 
+use aws_lc_rs::digest::{self, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use shared::problem::{Code, Problem, Result};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+/// What the key is hashed with (RFC 6455 §1.3).
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The subprotocol of plain mode.
 const PLAIN: &str = "keywire.plain";
 /// The subprotocol of rooms, history and presence.
@@ -84,7 +86,9 @@ fn accept(headers: &HeaderMap) -> Result<HeaderValue> {
     let wrong = || bad("Sec-WebSocket-Key must be 16 bytes in base64, once.");
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or_else(wrong)?;
     if STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-        HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| wrong())
+        // A handshake's proof of having been read, no secret: SHA-1 is what the RFC asks for.
+        let hash = digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
+        HeaderValue::try_from(STANDARD.encode(hash)).map_err(|_| wrong())
     } else {
         Err(wrong())
     }

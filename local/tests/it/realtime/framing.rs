@@ -72,7 +72,8 @@ async fn broken_frames_are_closed_with_their_code_and_nobody_else_is() {
         ("invalid UTF-8", frame(0x81, &[0xff, 0xfe]), 1007),
         ("invalid UTF-8 across fragments", two_fragments, 1007),
         ("one byte over the limit", frame(0x82, &vec![0; 64 * 1024 + 1]), 1009),
-        ("announced only", [&[0x82, 0xff][..], &u32::MAX.to_be_bytes(), &[0; 8]].concat(), 1009),
+        ("announced only", [&[0x82, 0xff][..], &(1_u64 << 40).to_be_bytes()].concat(), 1009),
+        ("length of 64 bits", [&[0x82, 0xff][..], &(1_u64 << 63).to_be_bytes()].concat(), 1002),
     ] {
         assert_eq!(answer_to(&node, &bytes).await, code, "{what}");
     }

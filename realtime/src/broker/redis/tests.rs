@@ -14,8 +14,8 @@ fn broker() -> (Arc<Redis>, Arc<Metrics>) {
     (Redis::start(settings, inbound, Arc::clone(&metrics)).unwrap(), metrics)
 }
 
-fn publication() -> Content {
-    Content::Publication(Publication::Text("hello".into()))
+fn publication() -> Content<'static> {
+    Content::Publication(Kind::Text, b"hello")
 }
 
 fn lost(metrics: &Metrics) -> u64 {

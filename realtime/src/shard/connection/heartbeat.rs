@@ -1,6 +1,8 @@
 //! When to ping a silent client and when to give it up.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use crate::settings;
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +20,6 @@ pub(super) enum Beat {
 /// Only what arrives resets it: what the node sends says nothing about the client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heartbeat {
-    interval: Duration,
-    timeout: Duration,
     /// When the next Ping is due, if none is under way.
     ping_at: Instant,
     /// When the Ping under way was due.
@@ -31,14 +31,18 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     /// The first Ping goes out after half an interval to a whole one, by `jitter` in 0..1: clients
     /// that connected together are not pinged together.
-    pub(super) fn new(interval: Duration, timeout: Duration, jitter: f64, now: Instant) -> Self {
-        let first = interval.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-        Self { interval, timeout, ping_at: now + first, pinged: None, paused: None }
+    pub(super) fn new(settings: &settings::Heartbeat, jitter: f64, now: Instant) -> Self {
+        let first = settings.interval.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        Self { ping_at: now + first, pinged: None, paused: None }
     }
 
     /// Something arrived; tells since when a Ping was under way.
-    pub(super) fn heard(&mut self, now: Instant) -> Option<Instant> {
-        self.ping_at = now + self.interval;
+    pub(super) fn heard(
+        &mut self,
+        settings: &settings::Heartbeat,
+        now: Instant,
+    ) -> Option<Instant> {
+        self.ping_at = now + settings.interval;
         self.pinged.take()
     }
 
@@ -57,10 +61,10 @@ impl Heartbeat {
     }
 
     /// What to do now. A `Ping` is told once.
-    pub(super) fn check(&mut self, now: Instant) -> Beat {
+    pub(super) fn check(&mut self, settings: &settings::Heartbeat, now: Instant) -> Beat {
         if self.paused.is_some() {
             // The caller asks again when it resumes.
-            return Beat::Wait(now + self.interval);
+            return Beat::Wait(now + settings.interval);
         }
         match self.pinged {
             None if now < self.ping_at => Beat::Wait(self.ping_at),
@@ -68,7 +72,9 @@ impl Heartbeat {
                 self.pinged = Some(now);
                 Beat::Ping
             }
-            Some(pinged) if now < pinged + self.timeout => Beat::Wait(pinged + self.timeout),
+            Some(pinged) if now < pinged + settings.timeout => {
+                Beat::Wait(pinged + settings.timeout)
+            }
             Some(_) => Beat::Cut,
         }
     }
@@ -76,20 +82,24 @@ impl Heartbeat {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(25);
     const TIMEOUT: Duration = Duration::from_secs(10);
+    const SETTINGS: settings::Heartbeat =
+        settings::Heartbeat { interval: INTERVAL, timeout: TIMEOUT, close: Duration::ZERO };
 
     fn heartbeat(jitter: f64, now: Instant) -> Heartbeat {
-        Heartbeat::new(INTERVAL, TIMEOUT, jitter, now)
+        Heartbeat::new(&SETTINGS, jitter, now)
     }
 
     #[test]
     fn the_first_ping_is_spread_over_the_second_half_of_the_interval() {
         let now = Instant::now();
-        assert_eq!(heartbeat(0.0, now).check(now), Beat::Wait(now + INTERVAL / 2));
-        assert_eq!(heartbeat(1.0, now).check(now), Beat::Wait(now + INTERVAL));
+        assert_eq!(heartbeat(0.0, now).check(&SETTINGS, now), Beat::Wait(now + INTERVAL / 2));
+        assert_eq!(heartbeat(1.0, now).check(&SETTINGS, now), Beat::Wait(now + INTERVAL));
     }
 
     #[test]
@@ -97,31 +107,31 @@ mod tests {
         let start = Instant::now();
         let mut heartbeat = heartbeat(1.0, start);
         let due = start + INTERVAL;
-        assert_eq!(heartbeat.check(due), Beat::Ping);
-        assert_eq!(heartbeat.check(due), Beat::Wait(due + TIMEOUT));
-        assert_eq!(heartbeat.check(due + TIMEOUT), Beat::Cut);
+        assert_eq!(heartbeat.check(&SETTINGS, due), Beat::Ping);
+        assert_eq!(heartbeat.check(&SETTINGS, due), Beat::Wait(due + TIMEOUT));
+        assert_eq!(heartbeat.check(&SETTINGS, due + TIMEOUT), Beat::Cut);
     }
 
     #[test]
     fn whatever_arrives_resets_the_timer() {
         let start = Instant::now();
         let mut heartbeat = heartbeat(1.0, start);
-        assert_eq!(heartbeat.check(start + INTERVAL), Beat::Ping);
+        assert_eq!(heartbeat.check(&SETTINGS, start + INTERVAL), Beat::Ping);
         let heard = start + INTERVAL + TIMEOUT / 2;
-        assert_eq!(heartbeat.heard(heard), Some(start + INTERVAL));
-        assert_eq!(heartbeat.check(heard), Beat::Wait(heard + INTERVAL));
+        assert_eq!(heartbeat.heard(&SETTINGS, heard), Some(start + INTERVAL));
+        assert_eq!(heartbeat.check(&SETTINGS, heard), Beat::Wait(heard + INTERVAL));
     }
 
     #[test]
     fn it_stands_still_while_the_node_does_not_read() {
         let start = Instant::now();
         let mut heartbeat = heartbeat(1.0, start);
-        assert_eq!(heartbeat.check(start + INTERVAL), Beat::Ping);
+        assert_eq!(heartbeat.check(&SETTINGS, start + INTERVAL), Beat::Ping);
         heartbeat.pause(start + INTERVAL);
         let long_after = start + 100 * INTERVAL;
-        assert!(matches!(heartbeat.check(long_after), Beat::Wait(_)));
+        assert!(matches!(heartbeat.check(&SETTINGS, long_after), Beat::Wait(_)));
         heartbeat.resume(long_after);
-        assert_eq!(heartbeat.check(long_after), Beat::Wait(long_after + TIMEOUT));
-        assert_eq!(heartbeat.check(long_after + TIMEOUT), Beat::Cut);
+        assert_eq!(heartbeat.check(&SETTINGS, long_after), Beat::Wait(long_after + TIMEOUT));
+        assert_eq!(heartbeat.check(&SETTINGS, long_after + TIMEOUT), Beat::Cut);
     }
 }

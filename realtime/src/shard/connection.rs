@@ -1,0 +1,210 @@
+//! One WebSocket: what others may do to it, and its task.
+//!
+//! [`Connection`] is what the flush and the clock see; [`Task`] reads, pings and ends. Both are on
+//! one thread, so nothing is locked; and nobody but the two writes to the socket.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use super::Shard;
+use super::part::{Batch, Part};
+use super::queue::{Class, ENTRY_BYTES, Full};
+use crate::close::CloseCode;
+use crate::pressure::Rules;
+
+mod ending;
+mod heartbeat;
+mod outbox;
+mod reading;
+mod socket;
+mod task;
+
+use outbox::Outbox;
+pub(super) use task::Task;
+
+/// A connection, as far as others know it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Names it in logs; unique on a node.
+    id: u64,
+    /// The room it is in.
+    pub(super) part: Rc<Part>,
+    /// Its place among the shard's connections, and among the room's members.
+    places: Cell<(u32, u32)>,
+    /// Whether it is a member still.
+    pub(super) is_member: Cell<bool>,
+    /// The socket, once it has arrived.
+    stream: OnceCell<TcpStream>,
+    /// What waits for the socket.
+    outbox: RefCell<Outbox>,
+    /// Why the node closes it; the first reason stays.
+    ending: Cell<Option<CloseCode>>,
+    /// Whether writing failed: the peer is gone.
+    is_broken: Cell<bool>,
+    /// Whether publishers wait for it.
+    pub(super) pausing: Cell<bool>,
+    /// Whether the next review looks at it.
+    pub(super) is_reviewed: Cell<bool>,
+    /// Whether it is woken when there is relief.
+    pub(super) is_holding: Cell<bool>,
+    /// Its task's.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    /// A connection that is in no list and has no socket.
+    pub(super) fn new(id: u64, part: Rc<Part>) -> Self {
+        Self {
+            id,
+            part,
+            places: Cell::new((0, 0)),
+            is_member: Cell::new(false),
+            stream: OnceCell::new(),
+            outbox: RefCell::default(),
+            ending: Cell::new(None),
+            is_broken: Cell::new(false),
+            pausing: Cell::new(false),
+            is_reviewed: Cell::new(false),
+            is_holding: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Becomes one of the shard's connections and a member of its room.
+    pub(super) fn enter(self: &Rc<Self>, shard: &Shard) {
+        let place = shard.connections.borrow_mut().insert(Rc::clone(self));
+        let member = self.part.members.borrow_mut().insert(Rc::clone(self));
+        self.places.set((place, member));
+        self.is_member.set(true);
+    }
+
+    /// Gets nothing more from now on.
+    fn leave_room(&self, shard: &Shard) {
+        if self.is_member.replace(false) {
+            self.part.members.borrow_mut().remove(self.places.get().1);
+            self.part.room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
+        }
+        shard.resume_from(self);
+    }
+
+    /// Is in no list any more.
+    fn leave(&self, shard: &Shard) {
+        self.leave_room(shard);
+        let outbox = self.outbox.take();
+        shard.account(outbox.queue.bytes(), 0);
+        shard.connections.borrow_mut().remove(self.places.get().0);
+        shard.shared.shards[shard.index].load.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Its place among the room's members.
+    pub(super) fn place(&self) -> u32 {
+        self.places.get().1
+    }
+
+    /// Wakes its task.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn register(&self, waker: &Waker) {
+        let mut registered = self.waker.borrow_mut();
+        if !registered.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+            *registered = Some(waker.clone());
+        }
+    }
+
+    /// Asks it to close. Nothing is delivered to it from now on.
+    pub(super) fn end(&self, code: CloseCode) {
+        if self.ending.get().is_none() {
+            self.ending.set(Some(code));
+            self.wake();
+        }
+    }
+
+    /// Until when publishers wait for it, at most.
+    pub(super) fn pauses_until(&self, rules: &Rules, now: Instant) -> Option<Instant> {
+        self.outbox.borrow().queue.pauses_until(rules, now)
+    }
+
+    /// Bytes that wait for it.
+    pub(super) fn queued(&self) -> usize {
+        self.outbox.borrow().queue.bytes()
+    }
+
+    /// Writes a batch, and queues what the socket does not take. Bytes written, or `None` if it got
+    /// nothing because it is closing.
+    pub(super) fn deliver(self: &Rc<Self>, shard: &Shard, batch: &mut Batch) -> Option<usize> {
+        // Nothing follows what it missed: it would see a hole before its Close.
+        if self.ending.get().is_some() || self.is_broken.get() {
+            return None;
+        }
+        let mut written = 0;
+        if let Some(stream) = self.stream.get()
+            && self.outbox.borrow().is_empty()
+        {
+            let bytes = &batch.joined.bytes;
+            match socket::write(stream, bytes) {
+                Ok(all) if all == bytes.len() => return Some(all),
+                Ok(some) => written = some,
+                Err(_) => {
+                    self.is_broken.set(true);
+                    self.wake();
+                    return None;
+                }
+            }
+            self.enqueue(shard, Class::Kept, batch.shared(), written);
+            self.outbox.borrow_mut().queue.refused(Instant::now());
+            // It waits for the socket from here on.
+            self.wake();
+        } else {
+            self.enqueue(shard, Class::Kept, batch.shared(), 0);
+        }
+        self.ending.get().is_none().then_some(written)
+    }
+
+    /// Queues frames of which `written` bytes went out; closes it if they do not fit.
+    pub(super) fn enqueue(
+        self: &Rc<Self>,
+        shard: &Shard,
+        class: Class,
+        frames: Bytes,
+        written: usize,
+    ) {
+        let now = Instant::now();
+        let cost = frames.len() - written + ENTRY_BYTES;
+        if !shard.has_room_for(cost) {
+            self.end(CloseCode::Slow);
+        }
+        if self.ending.get() == Some(CloseCode::Slow) {
+            return;
+        }
+        let rules = &shard.shared.rules;
+        let mut outbox = self.outbox.borrow_mut();
+        let before = outbox.queue.bytes();
+        let pushed = outbox.queue.push(class, frames, written, rules, now);
+        shard.account(before, outbox.queue.bytes());
+        let pauses = outbox.queue.pauses_until(rules, now);
+        drop(outbox);
+        if let Err(Full) = pushed {
+            self.end(CloseCode::Slow);
+        } else if let Some(until) = pauses {
+            shard.pause_for(self, until);
+        }
+    }
+
+    /// Drops what waits, but for the rest of a frame under way.
+    pub(super) fn clear(&self, shard: &Shard) {
+        let mut outbox = self.outbox.borrow_mut();
+        let before = outbox.queue.bytes();
+        outbox.queue.clear();
+        shard.account(before, outbox.queue.bytes());
+    }
+}

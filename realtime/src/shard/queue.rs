@@ -1,0 +1,183 @@
+//! What waits for one socket, because the socket would not take it at once.
+//!
+//! A plain struct: no socket, no clock. It holds runs of whole frames, shared with every other queue
+//! they wait in, and knows how far the oldest has been written.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::pressure::{Pressure, Rules};
+
+/// Bytes an entry costs beside its frames, so that a million tiny entries are not free.
+pub(crate) const ENTRY_BYTES: usize = 64;
+
+/// What may happen to frames when a queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Never dropped: rather the connection is closed 4008.
+    Kept,
+    /// Dropped first, the oldest before the newest: typing, presence, ephemeral messages.
+    Droppable,
+}
+
+/// The cap would be exceeded although nothing droppable is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// One or more whole frames of one class.
+#[derive(Debug)]
+struct Run {
+    class: Class,
+    frames: Bytes,
+}
+
+/// The queue of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    runs: VecDeque<Run>,
+    /// Bytes that wait, entries included.
+    bytes: usize,
+    /// How much of the oldest run is written.
+    written: usize,
+    pressure: Pressure,
+}
+
+impl Queue {
+    /// Appends frames, the first `written` bytes of which went out at once; that is only possible
+    /// while nothing else waits. Tells how many runs were dropped for it, itself perhaps.
+    ///
+    /// # Errors
+    /// [`Full`] when the cap would be exceeded.
+    pub(crate) fn push(
+        &mut self,
+        class: Class,
+        frames: Bytes,
+        written: usize,
+        rules: &Rules,
+        now: Instant,
+    ) -> Result<usize, Full> {
+        debug_assert!(written == 0 || self.is_empty());
+        let cost = frames.len() - written + ENTRY_BYTES;
+        let dropped = self.make_room(cost, rules.cap);
+        if self.bytes + cost > rules.cap {
+            return if class == Class::Droppable { Ok(dropped + 1) } else { Err(Full) };
+        }
+        self.bytes += cost;
+        self.written += written;
+        self.runs.push_back(Run { class, frames });
+        self.pressure.grown(self.bytes, rules, now);
+        Ok(dropped)
+    }
+
+    /// Drops droppable runs, the oldest first, until `cost` more bytes fit or none is left.
+    fn make_room(&mut self, cost: usize, cap: usize) -> usize {
+        let mut dropped = 0;
+        // The first one stays once it is begun: the reader has part of it.
+        let mut at = usize::from(self.written > 0);
+        while self.bytes + cost > cap && at < self.runs.len() {
+            if self.runs[at].class == Class::Droppable {
+                self.bytes -= self.runs[at].frames.len() + ENTRY_BYTES;
+                self.runs.remove(at);
+                dropped += 1;
+            } else {
+                at += 1;
+            }
+        }
+        dropped
+    }
+
+    /// What to write next, as far as `slices` and `limit` bytes reach; tells how many slices and
+    /// how many bytes.
+    pub(crate) fn next<'a>(&'a self, slices: &mut [IoSlice<'a>], limit: usize) -> (usize, usize) {
+        let (mut count, mut bytes, mut skip) = (0, 0, self.written);
+        for (slice, run) in slices.iter_mut().zip(&self.runs) {
+            if bytes >= limit {
+                break;
+            }
+            *slice = IoSlice::new(&run.frames[skip..]);
+            bytes += run.frames.len() - skip;
+            count += 1;
+            skip = 0;
+        }
+        (count, bytes)
+    }
+
+    /// The reader took so many of the bytes that [`Self::next`] told.
+    pub(crate) fn taken(&mut self, bytes: usize, rules: &Rules, now: Instant) {
+        let before = self.bytes;
+        self.bytes -= bytes;
+        self.written += bytes;
+        while let Some(run) = self.runs.front()
+            && self.written >= run.frames.len()
+        {
+            self.written -= run.frames.len();
+            self.bytes -= ENTRY_BYTES;
+            self.runs.pop_front();
+        }
+        if self.runs.is_empty() {
+            // A burst's memory is not kept for the rest of the connection.
+            self.runs = VecDeque::new();
+        }
+        self.pressure.accepted();
+        self.pressure.shrunk(before - self.bytes, self.bytes, rules, now);
+    }
+
+    /// The reader would not take bytes.
+    pub(crate) fn refused(&mut self, now: Instant) {
+        self.pressure.refused(now);
+    }
+
+    /// The rest of the frame that is under way: a control frame may go out behind it.
+    pub(crate) fn rest_of_frame(&self) -> &[u8] {
+        let Some(run) = self.runs.front().filter(|_| self.written > 0) else { return &[] };
+        let mut end = 0;
+        while end < self.written {
+            end += frame_bytes(&run.frames[end..]);
+        }
+        &run.frames[self.written..end]
+    }
+
+    /// Drops everything but the rest of the frame that is under way.
+    pub(crate) fn clear(&mut self) {
+        let rest = self.rest_of_frame().len();
+        let begun = self.runs.pop_front().filter(|_| rest > 0);
+        *self = Self { written: if rest > 0 { self.written } else { 0 }, ..Self::default() };
+        if let Some(Run { class, frames }) = begun {
+            self.bytes = rest + ENTRY_BYTES;
+            self.runs.push_back(Run { class, frames: frames.slice(..self.written + rest) });
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Bytes that wait, entries included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Until when publishers wait for this reader, at most.
+    pub(crate) fn pauses_until(&self, rules: &Rules, now: Instant) -> Option<Instant> {
+        self.pressure.pauses_until(self.bytes, rules, now)
+    }
+}
+
+/// How long the server's frame at the start of `bytes` is, header included (RFC 6455 §5.2).
+fn frame_bytes(bytes: &[u8]) -> usize {
+    match bytes[1] {
+        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+        127 => {
+            let length = bytes[2..10].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            10 + length
+        }
+        length => 2 + usize::from(length),
+    }
+}
+
+#[cfg(test)]
+mod tests;
