@@ -40,13 +40,20 @@ pub(crate) fn admin_router(node: Node) -> Router {
 ///
 /// Problems: `unavailable`.
 async fn live(State(node): State<Node>) -> Result<Response> {
-    if !node.hub().is_whole() {
-        return Err(Problem::unavailable().detail("A part of the node has failed."));
-    }
+    whole(&node)?;
     Ok(no_store(Json(serde_json::json!({ "status": "live" }))))
 }
 
-/// 200 while connections are taken, 503 `unavailable` when the node goes away.
+fn whole(node: &Node) -> Result<()> {
+    if node.hub().is_whole() {
+        Ok(())
+    } else {
+        Err(Problem::unavailable().detail("A part of the node has failed."))
+    }
+}
+
+/// 200 while connections are taken, 503 `unavailable` when the node goes away or a part of it has
+/// failed.
 ///
 /// Without Redis it stays 200 and says `degraded`: every node loses it at the same time, and a load
 /// balancer that took them all out would end what still works.
@@ -56,6 +63,7 @@ async fn ready(State(node): State<Node>) -> Result<Response> {
     if node.phase().now() != Phase::Serving {
         return Err(Problem::unavailable().detail("The node is going away."));
     }
+    whole(&node)?;
     let state = node.broker().state();
     let status = if state == broker::State::Down { "degraded" } else { "ready" };
     Ok(no_store(Json(Ready { status, broker: state.word() })))

@@ -142,8 +142,7 @@ impl Connection {
     /// Writes a batch, and queues what the socket does not take. Bytes written, or `None` if it got
     /// nothing because it is closing.
     pub(super) fn deliver(self: &Rc<Self>, shard: &Shard, batch: &mut Batch) -> Option<usize> {
-        // Nothing follows what it missed: it would see a hole before its Close.
-        if self.ending.get().is_some() || self.is_broken.get() {
+        if self.misses() || self.is_broken.get() {
             return None;
         }
         let mut written = 0;
@@ -162,12 +161,22 @@ impl Connection {
             }
             self.enqueue(shard, Class::Kept, batch.shared(), written);
             self.outbox.borrow_mut().queue.refused(Instant::now());
+            if self.misses() && written > 0 {
+                // The rest of a frame is lost: no Close can follow.
+                self.is_broken.set(true);
+            }
             // It waits for the socket from here on.
             self.wake();
         } else {
             self.enqueue(shard, Class::Kept, batch.shared(), 0);
         }
-        self.ending.get().is_none().then_some(written)
+        (!self.misses()).then_some(written)
+    }
+
+    /// Whether it is closed for a reason that lets it miss messages. Nothing follows what it missed: it
+    /// would see a hole before its Close. Who is sent away gets everything up to its Close.
+    fn misses(&self) -> bool {
+        self.ending.get().is_some_and(|code| code != CloseCode::Restart)
     }
 
     /// Queues frames of which `written` bytes went out; closes it if they do not fit.

@@ -95,7 +95,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             }
         }
         turn(&shard);
-        if !shard.flush.due.borrow().is_empty() {
+        if shard.flush.relief.get() || !shard.flush.due.borrow().is_empty() {
             // Behind whatever the sockets have for us by now, which a plain wake-up would not ask.
             yield_now().await;
         }

@@ -125,6 +125,11 @@ impl Queue {
         self.pressure.shrunk(before - self.bytes, self.bytes, rules, now);
     }
 
+    /// The reader took bytes that stood before these.
+    pub(crate) fn accepted(&mut self) {
+        self.pressure.accepted();
+    }
+
     /// The reader would not take bytes.
     pub(crate) fn refused(&mut self, now: Instant) {
         self.pressure.refused(now);

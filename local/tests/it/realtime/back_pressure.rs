@@ -210,6 +210,28 @@ async fn a_burst_from_many_senders_at_once_cuts_nobody() {
     assert_eq!(node.metric("keywire_closes_total{code=\"4008\",by=\"node\"}").await, 0);
 }
 
+#[tokio::test]
+async fn a_client_that_pings_and_reads_nothing_holds_nobody_up() {
+    let node = TestNode::start(FREE).await;
+    let mut pinger = node.connect_narrow().await;
+    let mut talker = node.connect().await;
+    // One after the other, so that the Pongs fill what the kernel takes before any message does.
+    let ping = [&[0x89, 0x80 | 0x7d][..], &[0; 4 + 125]].concat();
+    for _ in 0..10_000 {
+        soon("sending", pinger.get_mut().write_all(&ping)).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    // It goes on, so that no heartbeat gives it up.
+    let pinging = tokio::spawn(async move {
+        while pinger.get_mut().write_all(&ping).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    talk(&mut talker, MANY).await;
+    node.metric_reaches("keywire_closes_total{code=\"4008\",by=\"node\"}", 1).await;
+    soon("the end of the pings", pinging).await.unwrap();
+}
+
 /// KiB of this process that are in memory, the node's and the test's.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

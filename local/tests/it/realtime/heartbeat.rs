@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::test_node::*;
@@ -76,6 +77,20 @@ async fn a_connection_that_never_sends_a_byte_is_cut() {
     assert!(took >= Duration::from_millis(190) && took < SLACK, "{took:?}");
     // Only the one that asks is left.
     until("its place", async || node.metric("keywire_tcp_connections").await == 1).await;
+}
+
+#[tokio::test]
+async fn who_never_ends_the_stream_after_a_close_is_cut() {
+    // The heartbeat looks at the connection before the close time-out is over.
+    let settings = [("PING_INTERVAL", "400ms"), ("PING_TIMEOUT", "400ms"), ("CLOSE_TIMEOUT", "1s")];
+    let node = TestNode::start(&settings).await;
+    let mut stuck = node.connect().await;
+    // A reserved bit: the node says 1002 and waits for the end of the stream.
+    stuck.get_mut().write_all(&[0xf1, 0x80, 0, 0, 0, 0]).await.unwrap();
+    assert_eq!(close_code(&mut stuck).await, 1002);
+    // Only the one that asks is left.
+    until("its place", async || node.metric("keywire_tcp_connections").await == 1).await;
+    drop(stuck);
 }
 
 #[tokio::test]

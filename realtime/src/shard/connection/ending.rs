@@ -148,7 +148,12 @@ impl Farewell {
         if self.is_over(is_said) {
             return Poll::Ready(());
         }
-        if now >= self.deadline { cut(stream) } else { Poll::Pending }
+        if now >= self.deadline {
+            return cut(stream);
+        }
+        // An earlier look, the heartbeat's for one, may have stood for this one.
+        task.look_at(self.deadline, Duration::ZERO, now);
+        Poll::Pending
     }
 
     /// Whether both have said their Close, or the client can say none.

@@ -43,6 +43,8 @@ impl Heartbeat {
         now: Instant,
     ) -> Option<Instant> {
         self.ping_at = now + settings.interval;
+        // Of a pause, what lies before this is counted already.
+        self.paused = self.paused.map(|_| now);
         self.pinged.take()
     }
 

@@ -87,9 +87,6 @@ impl Outbox {
                 if taken > 0 {
                     self.queue.taken(taken, rules, now);
                 }
-                if taken < wanted {
-                    self.queue.refused(now);
-                }
                 (wanted, taken)
             } else {
                 let wanted = self.urgent.len();
@@ -98,10 +95,15 @@ impl Outbox {
                 if self.urgent.is_empty() {
                     self.urgent = Vec::new();
                 }
+                // Whoever takes not even control frames is as stalled as who takes no messages.
+                if taken > 0 {
+                    self.queue.accepted();
+                }
                 (wanted, taken)
             };
             *sent += taken as u64;
             if taken < wanted {
+                self.queue.refused(now);
                 return Ok(Wrote::Some);
             }
         }

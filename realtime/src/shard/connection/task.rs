@@ -97,6 +97,9 @@ impl Task {
     /// Relays until something ends it.
     fn relay(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
+        if self.connection.is_broken.get() {
+            return Poll::Ready(End::Gone);
+        }
         if let Some(code) = self.connection.ending.get() {
             return Poll::Ready(End::Ours(code));
         }
