@@ -215,12 +215,20 @@ async fn a_client_that_pings_and_reads_nothing_holds_nobody_up() {
     let node = TestNode::start(FREE).await;
     let mut pinger = node.connect_narrow().await;
     let mut talker = node.connect().await;
-    // One after the other, so that the Pongs fill what the kernel takes before any message does.
+    // Until the kernel takes no further Pong: what blocks is a control frame, before any message.
     let ping = [&[0x89, 0x80 | 0x7d][..], &[0; 4 + 125]].concat();
-    for _ in 0..10_000 {
-        soon("sending", pinger.get_mut().write_all(&ping)).await.unwrap();
-        tokio::task::yield_now().await;
-    }
+    until("a blocked Pong", async || {
+        let before = node.metric("keywire_sent_bytes_total").await;
+        for _ in 0..500 {
+            pinger.get_mut().write_all(&ping).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        // The node has read what was sent once it answers this.
+        say(&mut talker, "?").await;
+        hears(&mut talker, "?").await;
+        node.metric("keywire_sent_bytes_total").await < before + 2 * 127
+    })
+    .await;
     // It goes on, so that no heartbeat gives it up.
     let pinging = tokio::spawn(async move {
         while pinger.get_mut().write_all(&ping).await.is_ok() {
