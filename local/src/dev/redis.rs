@@ -119,7 +119,9 @@ fn on_path() -> Option<PathBuf> {
     let path = System::read().path?;
     let dirs: Vec<_> = std::env::split_paths(&path).collect();
     let candidates = PROGRAMS.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
-    candidates.into_iter().find(|candidate| candidate.is_file())
+    candidates.into_iter().find(|candidate| {
+        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+    })
 }
 
 /// Not given up half-way, as a download is: that would leave the package system in need of repair.
