@@ -92,17 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_core_is_somewhere() {
+    fn what_this_process_uses_is_seen_in_it_and_in_the_cores() {
         let me = std::process::id();
         let before = Spent::so_far(me).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         loop {
             let spent = Spent::so_far(me).unwrap().since(before);
-            if spent.load > Duration::ZERO {
-                assert!(spent.all > Duration::ZERO, "{spent:?}");
+            // The kernel adds to the process and to the core one after the other.
+            if spent.load > Duration::ZERO && spent.all > Duration::ZERO {
                 return;
             }
-            assert!(std::time::Instant::now() < deadline, "no time was used");
+            assert!(std::time::Instant::now() < deadline, "no time was used: {spent:?}");
         }
     }
 }
