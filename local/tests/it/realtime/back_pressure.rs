@@ -89,30 +89,35 @@ async fn a_slow_reader_that_comes_back_in_time_sees_4008_after_whole_messages() 
     let node = TestNode::start(&settings).await;
     let mut talker = node.connect().await;
     let mut stalled = node.connect_narrow().await;
-    // Until something waits: the kernel takes no more, and a few messages reach the cap.
-    let mut said = 0;
-    let mut more = 5;
-    while more > 0 {
+    // Until the cap is reached: then all that waits is dropped but the rest of one message.
+    let (mut said, mut most) = (0, 0);
+    loop {
+        assert!(said < MANY, "nothing was closed: {most}");
         say_bytes(&mut talker, &numbered(said)).await;
         assert_eq!(hear(&mut talker).await.into_data(), numbered(said));
         said += 1;
-        if more < 5 || node.metric("keywire_queue_bytes").await > 0 {
-            more -= 1;
+        let waiting = node.metric("keywire_queue_bytes").await;
+        if most > 3 * LARGE as u64 && waiting + 2 * LARGE as u64 <= most {
+            break;
         }
+        most = most.max(waiting);
     }
     // Whatever arrives before the Close has no hole.
     let mut next = 0;
-    let code = loop {
-        match soon("the close", stalled.next()).await.unwrap().unwrap() {
-            Message::Binary(bytes) => {
-                assert_eq!(bytes, numbered(next));
-                next += 1;
+    let reading = async {
+        loop {
+            match stalled.next().await.unwrap().unwrap() {
+                Message::Binary(bytes) => {
+                    assert_eq!(bytes, numbered(next));
+                    next += 1;
+                }
+                Message::Close(frame) => break frame.unwrap().code,
+                Message::Ping(_) => {}
+                other => panic!("{other:?}"),
             }
-            Message::Close(frame) => break frame.unwrap().code,
-            Message::Ping(_) => {}
-            other => panic!("{other:?}"),
         }
     };
+    let code = soon("the close", reading).await;
     assert_eq!(u16::from(code), 4008);
 }
 
