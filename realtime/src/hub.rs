@@ -15,11 +15,10 @@ use tokio::sync::{Notify, oneshot};
 use crate::broker::Broker;
 use crate::limits::Held;
 use crate::metrics::Metrics;
-use crate::pressure::Rules;
+use crate::pressure::{ENTRY_BYTES, Rules};
 use crate::publication::Publication;
 use crate::settings::Settings;
 use crate::shard;
-use crate::shard::ENTRY_BYTES;
 use crate::shard::link::{Envelope, Joining, Links, Sender};
 
 /// Bytes of relayed messages that may be under way to a home shard; more wait in the relay's own

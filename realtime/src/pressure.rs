@@ -6,6 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+/// Bytes an entry of a queue costs beside its payload, so that a million tiny ones are not free.
+pub(crate) const ENTRY_BYTES: usize = 64;
+
 /// How long publishers wait for slow readers.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {

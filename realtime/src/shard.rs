@@ -40,7 +40,6 @@ use flush::Flush;
 use link::{Envelope, Joining, Sender};
 use members::Members;
 use part::Part;
-pub(crate) use queue::ENTRY_BYTES;
 use wheel::Wheel;
 
 /// Bytes read from a socket at once.

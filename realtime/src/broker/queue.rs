@@ -8,10 +8,7 @@ use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 
-use crate::pressure::{Pressure, Rules};
-
-/// Bytes an entry costs beside its payload, so that a million empty messages are not free.
-pub const ENTRY_BYTES: usize = 64;
+use crate::pressure::{ENTRY_BYTES, Pressure, Rules};
 
 /// What an item counts against the cap.
 pub trait Cost {

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 
 use super::Shard;
 use super::part::{Batch, Part};
-use super::queue::{Class, ENTRY_BYTES, Full};
+use super::queue::{Class, Full};
 use crate::close::CloseCode;
-use crate::pressure::Rules;
+use crate::pressure::{ENTRY_BYTES, Rules};
 
 mod ending;
 mod heartbeat;

@@ -15,9 +15,10 @@ use super::Shard;
 use super::connection::Connection;
 use super::link::{Envelope, Sender};
 use super::members::Members;
-use super::queue::{Class, ENTRY_BYTES};
+use super::queue::Class;
 use crate::frame::encode;
 use crate::hub::Room;
+use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 
 /// Larger buffers are not kept once they are written.

@@ -9,10 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::pressure::{Pressure, Rules};
-
-/// Bytes an entry costs beside its frames, so that a million tiny entries are not free.
-pub(crate) const ENTRY_BYTES: usize = 64;
+use crate::pressure::{ENTRY_BYTES, Pressure, Rules};
 
 /// What may happen to frames when a queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

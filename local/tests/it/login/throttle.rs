@@ -14,6 +14,14 @@ async fn from(app: &TestApp, source: [u8; 4], name: &str, password: &str) -> Ans
     app.post_from(source, "/login", credentials(name, password)).await
 }
 
+/// An app that stops an identifier after three failures, and whose user's network is known.
+async fn known_here() -> TestApp {
+    let app = TestApp::with(&[("LOCK_STOP", "3"), ("LOCK_AFTER", "off")]).await;
+    app.user("ann").await;
+    assert_eq!(from(&app, HERE, "ann", "password123").await.status, StatusCode::OK);
+    app
+}
+
 /// Asserts a 429 and returns its Retry-After.
 #[track_caller]
 fn refused(answer: &Answer) -> u64 {
@@ -106,9 +114,7 @@ async fn a_locked_network_does_not_lock_the_owner_elsewhere() {
 
 #[tokio::test]
 async fn a_stopped_identifier_still_opens_for_networks_it_knows() {
-    let app = TestApp::with(&[("LOCK_STOP", "3"), ("LOCK_AFTER", "off")]).await;
-    app.user("ann").await;
-    assert_eq!(from(&app, HERE, "ann", "password123").await.status, StatusCode::OK);
+    let app = known_here().await;
     for network in 2..5 {
         from(&app, [127, 0, 0, network], "ann", "wrong password")
             .await
@@ -127,9 +133,7 @@ async fn a_stopped_identifier_still_opens_for_networks_it_knows() {
 
 #[tokio::test]
 async fn a_sign_in_at_home_does_not_let_guessers_elsewhere_begin_anew() {
-    let app = TestApp::with(&[("LOCK_STOP", "3"), ("LOCK_AFTER", "off")]).await;
-    app.user("ann").await;
-    assert_eq!(from(&app, HERE, "ann", "password123").await.status, StatusCode::OK);
+    let app = known_here().await;
     for network in 2..5 {
         from(&app, [127, 0, 0, network], "ann", "wrong password")
             .await

@@ -66,13 +66,7 @@ async fn a_client_hears_whatever_is_said_once_it_is_connected() {
         let text = round.to_string();
         let mut late = node.connect().await;
         say(&mut ann, &text).await;
-        // What was said before may have been under way to its shard when it came.
-        let mut last = None;
-        while last != Some(round) {
-            let next = hear(&mut late).await.into_text().unwrap().parse().unwrap();
-            assert!(last < Some(next) && next <= round, "{next} after {last:?}");
-            last = Some(next);
-        }
+        hears_up_to(&mut late, round).await;
     }
 }
 

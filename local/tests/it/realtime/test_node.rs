@@ -201,6 +201,17 @@ pub(super) async fn hears(socket: &mut Socket, text: &str) {
     assert_eq!(hear(socket).await, Message::text(text));
 }
 
+/// Reads rising numbers up to this one: what was said before a client came may have been under way to
+/// its shard then.
+pub(super) async fn hears_up_to(socket: &mut Socket, number: usize) {
+    let mut last = None;
+    while last != Some(number) {
+        let next = hear(socket).await.into_text().unwrap().parse().unwrap();
+        assert!(last < Some(next) && next <= number, "{next} after {last:?}");
+        last = Some(next);
+    }
+}
+
 /// Reads on until the node closes; the Close's frame, or `None` if the connection broke off.
 pub(super) async fn closed(socket: &mut Socket) -> Option<CloseFrame> {
     let reading = async {
