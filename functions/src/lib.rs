@@ -1,10 +1,12 @@
 //! Each endpoint's router, used unchanged by its Lambda binary and by the local process.
 
+mod bearer;
 pub mod discovery;
 pub mod keys;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod login;
+pub mod profile;
 pub mod register;
 pub mod settings;
 mod user;
@@ -12,7 +14,7 @@ mod user;
 use std::sync::Arc;
 
 use axum::Router;
-use shared::access_token::Issuer;
+use shared::access_token::{Issuer, Verifier};
 use shared::clock::Clock;
 use shared::db::Database;
 use shared::password::Passwords;
@@ -30,6 +32,8 @@ pub struct App {
     pub clock: Clock,
     /// The settings.
     pub settings: Arc<Settings>,
+    /// Checks access tokens.
+    pub verifier: Verifier,
     /// Refusals of this process, so that an attack costs no statements.
     pub refusals: Refusals,
 }
@@ -38,7 +42,8 @@ impl App {
     /// An app on this database.
     pub fn new(db: Database, clock: Clock, settings: Settings) -> Self {
         let refusals = Refusals::new(settings.refusals_remembered);
-        Self { db, clock, settings: Arc::new(settings), refusals }
+        let verifier = Verifier::new(db.clone(), settings.tokens.clone());
+        Self { db, clock, settings: Arc::new(settings), verifier, refusals }
     }
 
     /// What hashes and checks passwords, for the endpoints that may read the pepper.
@@ -70,5 +75,6 @@ pub fn router(app: &App, passwords: &Passwords, tokens: &TokenKeys) -> Router {
     Router::new()
         .merge(register::router(app.clone(), passwords.clone()))
         .merge(login::router(app.clone(), passwords.clone(), tokens.clone()))
+        .merge(profile::router(app.clone()))
         .merge(discovery::router(app.clone()))
 }

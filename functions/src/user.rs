@@ -1,6 +1,7 @@
 //! The user as bodies show it.
 
 use serde::Serialize;
+use shared::db::profile;
 use shared::role::Role;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,4 +18,32 @@ pub(crate) struct User {
     /// When it was made, RFC 3339.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) created_at: OffsetDateTime,
+}
+
+/// An account with its profile, as its owner sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Profile {
+    /// Its id.
+    id: Uuid,
+    /// Its public handle.
+    username: String,
+    /// What people see instead of the handle; null when none is set.
+    display_name: Option<String>,
+    /// What its owner says of themselves.
+    bio: Option<String>,
+    /// Its verified address.
+    email: Option<String>,
+    /// Its roles.
+    roles: Vec<Role>,
+    /// When it was made, RFC 3339.
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+impl From<profile::Profile> for Profile {
+    fn from(profile: profile::Profile) -> Self {
+        let profile::Profile { id, username, display_name, bio, email, roles, created_at } =
+            profile;
+        Self { id, username, display_name, bio, email, roles, created_at }
+    }
 }

@@ -50,13 +50,9 @@ impl Auth {
                 return Err(invalid());
             }
         };
-        let now = self.clock.now();
-        let find = db::sessions::find_live(self.db.pool(), claims.sid, now);
-        match self.db.run(find).await? {
-            Some(session) if session.user == claims.sub => Ok(self.until(&claims)),
-            Some(_) => Err(invalid()),
-            None => Err(Problem::new(Code::SessionRevoked)),
-        }
+        let check = db::sessions::check(self.db.pool(), &claims, self.clock.now());
+        self.db.run(check).await?;
+        Ok(self.until(&claims))
     }
 
     /// When the token ends, by the clock's time of day.

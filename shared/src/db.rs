@@ -3,6 +3,7 @@
 pub mod buckets;
 pub mod failures;
 pub mod passwords;
+pub mod profile;
 pub mod roles;
 pub mod sessions;
 pub mod sign_in;
@@ -39,6 +40,9 @@ pub enum Error {
     /// The answer did not come within `DATABASE_TIMEOUT`.
     #[error("the database did not answer in time")]
     Silent,
+    /// The session behind the token has ended.
+    #[error("the session has ended")]
+    SessionRevoked,
     /// A named constraint refused the row.
     #[error("constraint {0} refused the row")]
     Constraint(String),
@@ -91,6 +95,7 @@ impl From<Error> for Problem {
                 tracing::warn!(%error, "database not available");
                 Self::unavailable()
             }
+            Error::SessionRevoked => Self::new(Code::SessionRevoked),
             // A constraint that a caller did not turn into an answer of its own is a fault, too.
             Error::Constraint(_) | Error::Fault(_) => {
                 tracing::error!(%error, "statement failed");

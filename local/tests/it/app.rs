@@ -61,6 +61,15 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// What a sign-in gives.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn {
+    /// The access token.
+    pub(crate) access: String,
+    /// The refresh token.
+    pub(crate) refresh: String,
+}
+
 impl TestApp {
     /// With the defaults.
     pub(crate) async fn start() -> Self {
@@ -167,6 +176,31 @@ impl TestApp {
     /// Signs in.
     pub(crate) async fn login(&self, name: &str, password: &str) -> Answer {
         self.post("/login", credentials(name, password)).await
+    }
+
+    /// Signs in with the password of [`TestApp::user`].
+    pub(crate) async fn sign_in(&self, name: &str) -> SignedIn {
+        let answer = self.login(name, "password123").await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let text = |name: &str| answer.body[name].as_str().unwrap().to_owned();
+        SignedIn { access: text("access_token"), refresh: text("refresh_token") }
+    }
+
+    /// Calls a route with an access token, and JSON if there is any.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let mut request = request.header("authorization", format!("Bearer {token}"));
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.send(request.body(body.into()).unwrap()).await
     }
 
     /// Events of the audit log, oldest first.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::Value;
-use shared::db::sessions;
+use shared::db::{self, sessions};
 use shared::refresh_token::RefreshToken;
 use shared::role::Role;
 
@@ -47,12 +47,16 @@ async fn the_access_token_verifies_and_names_a_live_session() {
     assert!(token.len() < 600, "{} bytes", token.len());
     let now = app.clock.now();
     let claims = app.verifier.verify(token, now).await.unwrap();
-    assert_eq!((claims.sub.to_string(), claims.roles, claims.ctr), (user, vec![Role::Member], 0));
+    assert_eq!(
+        (claims.sub.to_string(), claims.roles.clone(), claims.ctr),
+        (user, vec![Role::Member], 0)
+    );
     assert_eq!(claims.exp - claims.iat, 3_600);
-    let session = sessions::find_live(&app.owner, claims.sid, now).await.unwrap().unwrap();
+    let session = sessions::check(&app.owner, &claims, now).await.unwrap();
     assert_eq!((session.user, session.roles), (claims.sub, vec![Role::Member]));
     let idle = now + Duration::from_hours(24 * 8);
-    assert_eq!(sessions::find_live(&app.owner, claims.sid, idle).await.unwrap(), None);
+    let ended = sessions::check(&app.owner, &claims, idle).await;
+    assert!(matches!(ended, Err(db::Error::SessionRevoked)), "{ended:?}");
 }
 
 #[tokio::test]
@@ -213,7 +217,7 @@ async fn the_serving_role_cannot_change_the_audit_log_or_the_keys() {
 }
 
 /// Disables an account, as an administrator will.
-async fn disable(app: &TestApp, name: &str) {
+pub(crate) async fn disable(app: &TestApp, name: &str) {
     let disabled = sqlx::query("UPDATE users SET status = 'disabled' WHERE username_key = $1")
         .bind(name)
         .execute(&app.owner)

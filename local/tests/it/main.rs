@@ -14,6 +14,7 @@ mod login;
 mod logs;
 #[cfg(target_os = "linux")]
 mod outage;
+mod profile;
 mod realtime;
 mod register;
 mod run;

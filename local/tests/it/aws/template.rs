@@ -10,9 +10,10 @@ use document::{
 };
 
 /// Each function: its binary, the secrets it may read, its routes.
-const FUNCTIONS: [(&str, &[&str], &[&str]); 3] = [
+const FUNCTIONS: [(&str, &[&str], &[&str]); 4] = [
     ("register", &["DatabaseSecretArn", "PepperSecretArn"], &["POST /register"]),
     ("login", &["DatabaseSecretArn", "PepperSecretArn", "SigningSecretArn"], &["POST /login"]),
+    ("profile", &["DatabaseSecretArn"], &["GET /me"]),
     ("discovery", &["DatabaseSecretArn"], &["GET /.well-known/jwks.json", "GET /health"]),
 ];
 /// Everything a function may do, but for joining a VPC.
