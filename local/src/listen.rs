@@ -28,13 +28,13 @@ pub(crate) struct Listening {
 ///
 /// # Errors
 /// If the port asked for, or all of those, cannot be used.
-pub(crate) async fn bind(asked: Option<u16>) -> anyhow::Result<Listening> {
+pub(crate) fn bind(asked: Option<u16>) -> anyhow::Result<Listening> {
     if let Some(port) = asked {
-        let bound = if port == 0 { any().await } else { both(port).await };
+        let bound = if port == 0 { any() } else { both(port) };
         return bound.with_context(|| format!("port {port} (from PORT) cannot be used"));
     }
     for port in PORT..=LAST_PORT {
-        match both(port).await {
+        match both(port) {
             Ok(listening) => return Ok(listening),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error).with_context(|| format!("port {port} cannot be used")),
@@ -48,11 +48,11 @@ pub(crate) fn moved(asked: Option<u16>, port: u16) -> bool {
     asked.is_none() && port != PORT
 }
 
-async fn both(port: u16) -> io::Result<Listening> {
-    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+fn both(port: u16) -> io::Result<Listening> {
+    let v4 = realtime::serve::listen((Ipv4Addr::LOCALHOST, port).into())?;
     let port = v4.local_addr()?.port();
     let mut listeners = vec![v4];
-    match TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await {
+    match realtime::serve::listen((Ipv6Addr::LOCALHOST, port).into()) {
         Ok(v6) => listeners.push(v6),
         // Another program on the port would get the browser's `localhost`: the port is taken.
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
@@ -61,10 +61,10 @@ async fn both(port: u16) -> io::Result<Listening> {
     Ok(Listening { listeners, port })
 }
 
-async fn any() -> io::Result<Listening> {
+fn any() -> io::Result<Listening> {
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..CHOICES {
-        match both(0).await {
+        match both(0) {
             Ok(listening) => return Ok(listening),
             Err(error) => last = error,
         }
@@ -78,8 +78,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_asked_for_and_taken_is_an_error_that_names_it() {
-        let first = bind(Some(0)).await.unwrap();
-        let error = format!("{:#}", bind(Some(first.port)).await.unwrap_err());
+        let first = bind(Some(0)).unwrap();
+        let error = format!("{:#}", bind(Some(first.port)).unwrap_err());
         let expected = format!("port {} (from PORT) cannot be used: ", first.port);
         assert!(error.starts_with(&expected), "{error}");
     }

@@ -60,7 +60,7 @@ impl Process {
         let progress = Progress::new();
         // Before the port is bound: a second copy should hear of the first, not move to a port of its own.
         let mut store = Store::open(&settings.store, &progress).await?;
-        let listening = listen::bind(settings.port).await?;
+        let listening = listen::bind(settings.port)?;
         let moved = listen::moved(settings.port, listening.port);
         store.say(&format!("on http://127.0.0.1:{}", listening.port))?;
         let mut database = settings.database;
@@ -93,6 +93,7 @@ impl Process {
             () = &mut serving => Err(anyhow::anyhow!("it stopped accepting connections")),
             _ = signals.next() => Ok(ExitCode::SUCCESS),
             why = store.given_up() => Err(anyhow::anyhow!(why)),
+            () = node.failed() => Err(anyhow::anyhow!("a part of the node failed; the log says which")),
         };
         let drained = async { tokio::join!(node.drain(), serving) };
         tokio::select! {

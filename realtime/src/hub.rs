@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{Notify, oneshot};
 
 use crate::broker::Broker;
@@ -20,6 +20,10 @@ use crate::publication::Publication;
 use crate::settings::Settings;
 use crate::shard;
 use crate::shard::link::{Envelope, Joining, Links, Sender};
+
+mod doors;
+
+pub(crate) use doors::{Door, Shared};
 
 /// Bytes of relayed messages that may be under way to a home shard; more wait in the relay's own
 /// queue, which tells the other nodes to go slow.
@@ -46,38 +50,6 @@ pub struct Room {
     pub(crate) members: Box<[AtomicUsize]>,
     /// Members for which publishers wait, on all shards.
     pub(crate) pausing: AtomicUsize,
-}
-
-/// What all shards share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The node's settings.
-    pub(crate) settings: Settings,
-    /// What holds for the queue of each connection.
-    pub(crate) rules: Rules,
-    /// What the node counts.
-    pub(crate) metrics: Arc<Metrics>,
-    /// The way to the other nodes.
-    pub(crate) broker: Arc<dyn Broker>,
-    /// Bytes in the queues of all connections.
-    pub(crate) queued: AtomicUsize,
-    /// The ways to each shard.
-    pub(crate) shards: Box<[Door]>,
-    /// Bytes under way from each sender to each shard.
-    pub(crate) links: Links,
-    /// Rung when the relay may send again.
-    pub(crate) relay_relief: Notify,
-}
-
-/// The way to one shard.
-#[derive(Debug)]
-pub(crate) struct Door {
-    /// What it is told, in order for each sender.
-    pub(crate) inbox: UnboundedSender<Envelope>,
-    /// Connections it has or is about to get.
-    pub(crate) load: AtomicUsize,
-    /// Whether something on it waits for relief that another shard may bring.
-    pub(crate) waiting: AtomicBool,
 }
 
 /// The shards of a node. They end when it is dropped.
@@ -129,10 +101,7 @@ impl Hub {
         let (doors, inboxes): (Vec<_>, Vec<_>) = (0..count)
             .map(|_| {
                 let (inbox, receiver) = unbounded_channel();
-                (
-                    Door { inbox, load: AtomicUsize::new(0), waiting: AtomicBool::new(false) },
-                    receiver,
-                )
+                (Door::new(inbox), receiver)
             })
             .unzip();
         let queues = &settings.queues;
@@ -140,10 +109,10 @@ impl Hub {
             rules: Rules { cap: queues.connection.0, patience: queues.patience },
             metrics,
             broker,
-            queued: AtomicUsize::new(0),
             shards: doors.into(),
             links: Links::new(count),
             relay_relief: Notify::new(),
+            ended: Notify::new(),
             settings,
         });
         let hub = Self {
@@ -179,14 +148,19 @@ impl Hub {
     /// [`Ended`] if its shard has ended.
     pub fn join(&self, room: &Arc<Room>, guest: Guest) -> Result<Ticket, Ended> {
         let doors = self.shared.shards.iter().enumerate();
-        let least = doors.min_by_key(|(_, door)| door.load.load(Ordering::Relaxed));
+        let open = doors.filter(|(_, door)| !door.inbox.is_closed());
+        let least = open.min_by_key(|(_, door)| door.load.load(Ordering::Relaxed));
         let (index, door) = least.ok_or(Ended)?;
         door.load.fetch_add(1, Ordering::Relaxed);
         room.members[index].fetch_add(1, Ordering::SeqCst);
         let (ticket, arrival) = oneshot::channel();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let joining = Joining { id, room: Arc::clone(room), guest, arrival };
-        door.inbox.send(Envelope::Join(Box::new(joining))).map_err(|_| Ended)?;
+        if door.inbox.send(Envelope::Join(Box::new(joining))).is_err() {
+            door.load.fetch_sub(1, Ordering::Relaxed);
+            room.members[index].fetch_sub(1, Ordering::SeqCst);
+            return Err(Ended);
+        }
         Ok(Ticket(ticket))
     }
 
@@ -238,9 +212,23 @@ impl Hub {
         self.shared.shards.iter().all(|door| !door.inbox.is_closed())
     }
 
-    /// Bytes that wait in the queues of all connections.
-    pub fn queued(&self) -> usize {
-        self.shared.queued.load(Ordering::Relaxed)
+    /// Waits until a shard has ended. The node should then go: what is left of it would serve some rooms
+    /// and be silent in others.
+    pub async fn broken(&self) {
+        loop {
+            // Made before asking, so that a ring in between is not missed.
+            let ended = self.shared.ended.notified();
+            if !self.is_whole() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Bytes that connections make the node hold: what waits for them, and what was read from them but
+    /// cannot be carried out yet.
+    pub fn held_bytes(&self) -> usize {
+        self.shared.shards.iter().map(|door| door.held_bytes.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -265,49 +253,37 @@ impl Ticket {
     }
 }
 
-impl Shared {
-    /// Sends something of which `bytes` are accounted until [`Self::arrived`].
-    ///
-    /// # Errors
-    /// [`Ended`] if that shard has ended.
-    pub(crate) fn send_bytes(
-        &self,
-        from: Sender,
-        to: usize,
-        bytes: usize,
-        envelope: impl FnOnce(Sender) -> Envelope,
-    ) -> Result<(), Ended> {
-        self.links.add(from, to, bytes);
-        self.shards[to].inbox.send(envelope(from)).map_err(|_| Ended)
+#[cfg(test)]
+mod tests {
+    use shared::settings::Reader;
+
+    use super::*;
+    use crate::broker::Inbound;
+    use crate::broker::memory::Bus;
+    use crate::settings::Process;
+
+    fn hub() -> Hub {
+        let mut reader = Reader::from_pairs([("SHARDS", "2")]);
+        let settings = Settings::read(&mut reader, Process::Node);
+        reader.finish().unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let broker = Bus::default().join(&Inbound::new(0, Arc::clone(&metrics)));
+        Hub::start(settings, metrics, broker).unwrap()
     }
 
-    /// Something sent by [`Self::send_bytes`] is carried out.
-    pub(crate) fn arrived(&self, from: Sender, to: usize, bytes: usize) {
-        let limit = match from {
-            Sender::Relay => RELAY_BYTES,
-            Sender::Shard(_) => self.settings.shards.bytes.0,
-        };
-        if self.links.take(from, to, bytes, limit) {
-            match from {
-                Sender::Relay => self.relay_relief.notify_waiters(),
-                Sender::Shard(shard) => self.relieve(shard),
-            }
-        }
-    }
-
-    /// Publishers of a room may go on: wakes the shards on which any waits.
-    pub(crate) fn relieve_all(&self) {
-        for shard in 0..self.shards.len() {
-            self.relieve(shard);
-        }
-    }
-
-    fn relieve(&self, shard: usize) {
-        let door = &self.shards[shard];
-        // A shard that has ended waits for nothing.
-        if door.waiting.swap(false, Ordering::SeqCst) && door.inbox.send(Envelope::Relief).is_err()
-        {
-            tracing::debug!("no shard to relieve");
-        }
+    #[tokio::test]
+    async fn a_shard_that_ends_is_told_of_and_gets_no_connection_and_no_message() {
+        let hub = hub();
+        assert!(hub.is_whole());
+        let room = hub.room(RoomId(0));
+        assert_eq!(room.home, 0);
+        hub.shared.shards[0].inbox.send(Envelope::Stop).unwrap();
+        tokio::time::timeout(Duration::from_mins(1), hub.broken()).await.unwrap();
+        assert!(!hub.is_whole());
+        let tickets: Vec<_> = (0..4).map(|_| hub.join(&room, Guest::default()).unwrap()).collect();
+        assert_eq!(room.members[0].load(Ordering::SeqCst), 0, "{tickets:?}");
+        let message = Publication { kind: crate::publication::Kind::Text, payload: "hi".into() };
+        assert!(hub.publish(&room, message).await.is_err());
+        assert_eq!(hub.shared.links.bytes(Sender::Relay, 0), 0, "nobody waits for it");
     }
 }

@@ -169,6 +169,12 @@ impl Node {
         drain::drain(self).await;
     }
 
+    /// Waits until a part of the node has failed, which it cannot mend: the process should drain and end
+    /// with an error, so that it is started anew.
+    pub async fn failed(&self) {
+        self.0.hub.broken().await;
+    }
+
     pub(crate) fn health_router(&self) -> Router {
         health::health_router(self.clone())
     }
@@ -179,7 +185,7 @@ impl Node {
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let gauge = |n: usize| n as f64;
         metrics.tcp_connections.set(gauge(slots.open()));
-        metrics.queue_bytes.set(gauge(hub.queued()));
+        metrics.queue_bytes.set(gauge(hub.held_bytes()));
         metrics.relay_up.set(if broker.state() == broker::State::Down { 0.0 } else { 1.0 });
         metrics.render()
     }

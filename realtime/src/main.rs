@@ -52,36 +52,39 @@ async fn run(settings: settings::Binary, mut signals: (Signal, Signal)) -> anyho
         None => None,
     };
     let node = Node::start(settings.node.clone(), Arc::clone(&front), auth)?;
-    let clients = listen("clients", &settings, settings.port).await?;
+    let clients = listen("clients", &settings, settings.port)?;
     let mut router = node.router();
     match settings.admin_port {
         None => router = router.merge(node.admin_router()),
         Some(port) => {
-            let listener = listen("admin", &settings, port).await?;
+            let listener = listen("admin", &settings, port)?;
             let (router, node) = (front.layer(node.admin_router()), node.clone());
             tokio::spawn(async move { realtime::serve_admin(listener, router, &node).await });
         }
     }
     let serving = realtime::serve(vec![clients], front.layer(router), &node);
-    let drained = async {
-        next(&mut signals).await;
+    let ended = async {
+        let why = tokio::select! {
+            () = next(&mut signals) => Ok(()),
+            () = node.failed() => Err(anyhow::anyhow!("a part of the node failed; the log says which")),
+        };
         tokio::select! {
             () = node.drain() => {}
             () = next(&mut signals) => tracing::warn!("ended at once by a second signal"),
         }
+        why
     };
-    let mut drained = std::pin::pin!(drained);
+    let mut ended = std::pin::pin!(ended);
     tokio::select! {
-        () = drained.as_mut() => {}
+        why = ended.as_mut() => why,
         // It ends when the drain has stopped it.
-        () = serving => drained.await,
+        () = serving => ended.await,
     }
-    Ok(())
 }
 
-async fn listen(whom: &str, settings: &settings::Binary, port: u16) -> anyhow::Result<TcpListener> {
+fn listen(whom: &str, settings: &settings::Binary, port: u16) -> anyhow::Result<TcpListener> {
     let address = settings.address;
-    let listener = TcpListener::bind((address, port)).await;
+    let listener = realtime::serve::listen((address, port).into());
     let listener = listener.with_context(|| format!("{address} port {port} cannot be used"))?;
     tracing::info!(address = %listener.local_addr()?, "listening for {whom}");
     Ok(listener)

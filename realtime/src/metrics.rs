@@ -30,7 +30,7 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Messages put into clients' queues.
     pub deliveries: Counter,
-    /// Bytes waiting in clients' queues now.
+    /// Bytes held for clients now: what waits for them, and what they sent and must wait.
     pub queue_bytes: Gauge,
     /// Times reading was paused because the client sent too fast.
     pub pauses_rate: Counter,
@@ -154,7 +154,10 @@ impl Default for Metrics {
                 .counter("keywire_sent_bytes_total", "Bytes that clients' sockets took."),
             deliveries: register
                 .counter("keywire_deliveries_total", "Messages put into clients' queues."),
-            queue_bytes: register.gauge("keywire_queue_bytes", "Bytes waiting in clients' queues."),
+            queue_bytes: register.gauge(
+                "keywire_queue_bytes",
+                "Bytes held for clients: what waits for them, and what they sent and must wait.",
+            ),
             pauses_rate: register.labelled(PAUSES, [Label::new("reason", "rate")]),
             pauses_pressure: register.labelled(PAUSES, [Label::new("reason", "pressure")]),
             ping_seconds: register

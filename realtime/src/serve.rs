@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared::client_address::{ClientAddress, Peer};
 use shared::problem::{Code, Problem};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
@@ -39,6 +39,9 @@ const NOT_SENT_BYTES: u32 = 32 * 1024;
 /// loop from spinning; clients wait in the kernel's queue meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Clients that may wait to be accepted; the kernel allows no more than `net.core.somaxconn`. Beyond it a
+/// client is not answered and asks again after a second. No setting: room for all that come back at once.
+const BACKLOG: u32 = 4096;
 /// How often a failing accept loop says so.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,21 @@ impl Place {
         };
         Some(Self { _slot: Arc::new(node.slots().take()?), _address: address })
     }
+}
+
+/// Listens at an address.
+///
+/// # Errors
+/// When the address cannot be used.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // As the standard library does: a port whose last connections linger can be used again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves a router on all listeners until the node stops accepting; `router` stands behind the front.
@@ -143,7 +161,7 @@ fn full(node: &Node) -> Router {
 }
 
 async fn accept(listener: TcpListener, node: &Node, admit: impl Fn(TcpStream, SocketAddr)) {
-    let mut reserve = Reserve::take();
+    let reserve = Reserve::take();
     let mut warned: Option<Instant> = None;
     loop {
         match listener.accept().await {

@@ -103,8 +103,8 @@ impl Settings {
         if message.0.saturating_mul(4) > connection.0 {
             reader.refuse("MESSAGE_BYTES must be at most a quarter of QUEUE_BYTES, or one message could cut a healthy reader");
         }
-        if connection > total {
-            reader.refuse("QUEUE_TOTAL must be at least QUEUE_BYTES");
+        if connection.0.saturating_mul(self.shards.count.resolve()) > total.0 {
+            reader.refuse("QUEUE_TOTAL must be at least QUEUE_BYTES for each of the SHARDS");
         }
         self.shards.check(message, reader);
         self.limits.check(message, &self.heartbeat, reader);

@@ -6,13 +6,11 @@
 #![expect(clippy::future_not_send, reason = "a shard's futures stay on its thread")]
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,7 +20,6 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 
-use crate::close::CloseCode;
 use crate::hub::{Room, RoomId, Shared};
 
 mod away;
@@ -30,7 +27,9 @@ mod connection;
 mod flush;
 pub(crate) mod link;
 mod members;
+mod memory;
 mod part;
+mod patience;
 mod queue;
 mod time;
 mod wheel;
@@ -72,8 +71,10 @@ pub(crate) struct Shard {
     pausing: RefCell<Vec<Rc<Connection>>>,
     /// When it is looked for whom they wait still.
     review_at: Cell<Option<Instant>>,
-    /// Bytes in the queues of the connections here.
-    queued: Cell<usize>,
+    /// How many have held a message so far: what gives each its turn.
+    turns: Cell<u64>,
+    /// Bytes that connections here make the node hold.
+    held_bytes: Cell<usize>,
     /// Where sockets are read into.
     read_buffer: RefCell<Box<[u8]>>,
 }
@@ -96,7 +97,11 @@ pub(crate) fn start(
                 Err(error) => return drop(ready.send(Err(error))),
             };
         drop(ready.send(Ok(())));
+        let node = Arc::clone(&shared);
         runtime.block_on(run(Rc::new(Shard::new(index, shared, inbox))));
+        // With the runtime go the tasks, and with the last of them the shard's inbox.
+        drop(runtime);
+        node.ended.notify_waiters();
     };
     thread::Builder::new().name(format!("shard {index}")).spawn(run)?;
     started.recv().map_err(io::Error::other)?
@@ -133,7 +138,8 @@ impl Shard {
             holding: RefCell::default(),
             pausing: RefCell::default(),
             review_at: Cell::new(None),
-            queued: Cell::new(0),
+            turns: Cell::new(0),
+            held_bytes: Cell::new(0),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into()),
         }
     }
@@ -189,120 +195,6 @@ impl Shard {
     /// Who this shard is to the others.
     fn sender(&self) -> Sender {
         Sender::Shard(self.index)
-    }
-
-    /// Keeps a connection's message waiting until there is relief. Whoever does that asks once more
-    /// whether it must wait: the relief may have come just before.
-    fn hold(&self, connection: &Rc<Connection>) {
-        if !connection.is_holding.replace(true) {
-            self.holding.borrow_mut().push(Rc::clone(connection));
-        }
-        self.shared.shards[self.index].waiting.store(true, Ordering::SeqCst);
-    }
-
-    /// What waits may be tried again: messages that connections hold, and what other shards sent.
-    fn relieve(&self) {
-        for connection in self.holding.take() {
-            connection.is_holding.set(false);
-            connection.wake();
-        }
-        self.flush.relieve();
-    }
-
-    /// A queue has changed from `before` bytes to `after`.
-    fn account(&self, before: usize, after: usize) {
-        if after == before {
-            return;
-        }
-        if after > before {
-            self.queued.update(|queued| queued + (after - before));
-            self.shared.queued.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.queued.update(|queued| queued - (before - after));
-            self.shared.queued.fetch_sub(before - after, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the node's total lets so many bytes wait. If not, the longest queues here are closed
-    /// first, as far as this shard has more than its share: then nine tenths of the total remain,
-    /// so that it is not due again at the next message.
-    fn has_room_for(&self, bytes: usize) -> bool {
-        let total = self.shared.settings.queues.total.0;
-        let is_full = || self.shared.queued.load(Ordering::Relaxed) + bytes > total;
-        if is_full() {
-            self.shed(total / 10 * 9);
-        }
-        !is_full()
-    }
-
-    fn shed(&self, total: usize) {
-        let share = total / self.shared.shards.len();
-        let mut longest: Vec<_> = self.connections.borrow().iter().cloned().collect();
-        longest.sort_unstable_by_key(|connection| Reverse(connection.queued()));
-        for connection in longest {
-            if self.shared.queued.load(Ordering::Relaxed) <= total || self.queued.get() <= share {
-                break;
-            }
-            connection.end(CloseCode::Slow);
-            connection.clear(self);
-        }
-    }
-
-    /// Publishers wait for a connection, until it has taken enough or its time is over.
-    fn pause_for(&self, connection: &Rc<Connection>, until: Instant) {
-        if !connection.pausing.replace(true) {
-            connection.part.room.pausing.fetch_add(1, Ordering::SeqCst);
-            connection.part.pausing.update(|pausing| pausing + 1);
-            // It may be there still, from the last time.
-            if !connection.is_reviewed.replace(true) {
-                self.pausing.borrow_mut().push(Rc::clone(connection));
-            }
-            self.review_by(until);
-        }
-    }
-
-    /// Publishers need not wait for a connection any more.
-    fn resume_from(&self, connection: &Connection) {
-        if !connection.pausing.replace(false) {
-            return;
-        }
-        let part = &connection.part;
-        part.pausing.update(|pausing| pausing - 1);
-        if part.pausing.get() == 0 {
-            self.flush.due(part);
-        }
-        if part.room.pausing.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.relieve();
-            self.shared.relieve_all();
-        }
-    }
-
-    /// Sees to it that those who wait are looked at again by then.
-    fn review_by(&self, until: Instant) {
-        if self.review_at.get().is_none_or(|at| at > until) {
-            self.review_at.set(Some(self.look(time::REVIEW, until, Duration::ZERO)));
-        }
-    }
-
-    /// Looks again for whom publishers still wait.
-    fn review(&self, now: Instant) {
-        self.review_at.set(self.review_at.get().filter(|at| *at > now));
-        // What waits for the relay is tried again at a time, not at a ring.
-        self.relieve();
-        let mut next: Option<Instant> = None;
-        for connection in self.pausing.take() {
-            let until = connection.pauses_until(&self.shared.rules, now);
-            if let Some(until) = until.filter(|_| connection.pausing.get()) {
-                next = Some(next.map_or(until, |next| next.min(until)));
-                self.pausing.borrow_mut().push(connection);
-            } else {
-                connection.is_reviewed.set(false);
-                self.resume_from(&connection);
-            }
-        }
-        if let Some(next) = next {
-            self.review_by(next);
-        }
     }
 
     /// Asks for a look at a connection at `due`, or up to `late` after it.

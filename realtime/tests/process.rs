@@ -171,9 +171,12 @@ async fn out_of_files_it_refuses_new_connections_and_serves_on_when_there_are_so
         while !process.log.next_line().await.unwrap().unwrap().contains("could not be accepted") {}
     })
     .await;
-    // Nobody hangs: whoever finds no file left is told.
+    // Nobody hangs: whoever finds no file left is told, and is not reset for the request it has sent.
     let mut answer = String::new();
     let mut last = mute.pop().unwrap();
+    let request =
+        format!("GET /health/live HTTP/1.1\r\nHost: {address}\r\nX: {}\r\n\r\n", "x".repeat(4_000));
+    last.write_all(request.as_bytes()).await.unwrap();
     soon("the refusal", last.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 5"), "{answer}");
     drop(mute);

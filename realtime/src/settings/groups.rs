@@ -89,7 +89,7 @@ impl Queues {
             total: reader.get(
                 "QUEUE_TOTAL",
                 "512 MiB",
-                "What may wait for all slow readers of a node; beyond it the longest queues are closed.",
+                "What a node may hold for its clients: what waits for slow readers, and what senders sent that must wait. Each thread has an equal share; beyond it those that hold most are closed 4008. At least QUEUE_BYTES for each thread.",
             ),
             patience: Patience {
                 stall: reader.get_in(

@@ -53,6 +53,10 @@ pub(super) struct Connection {
     pub(super) is_reviewed: Cell<bool>,
     /// Whether it is woken when there is relief.
     pub(super) is_holding: Cell<bool>,
+    /// Its turn among those who hold a message: kept until that message is through.
+    pub(super) turn: Cell<Option<u64>>,
+    /// Bytes that were read from it and are kept: a message that waits or is not whole yet.
+    pub(super) unread: Cell<usize>,
     /// Its task's.
     waker: RefCell<Option<Waker>>,
 }
@@ -72,6 +76,8 @@ impl Connection {
             pausing: Cell::new(false),
             is_reviewed: Cell::new(false),
             is_holding: Cell::new(false),
+            turn: Cell::new(None),
+            unread: Cell::new(0),
             waker: RefCell::new(None),
         }
     }
@@ -97,7 +103,7 @@ impl Connection {
     fn leave(&self, shard: &Shard) {
         self.leave_room(shard);
         let outbox = self.outbox.take();
-        shard.account(outbox.queue.bytes(), 0);
+        shard.account(outbox.queue.bytes() + self.unread.take(), 0);
         shard.connections.borrow_mut().remove(self.places.get().0);
         shard.shared.shards[shard.index].load.fetch_sub(1, Ordering::Relaxed);
     }
@@ -134,9 +140,9 @@ impl Connection {
         self.outbox.borrow().queue.pauses_until(rules, now)
     }
 
-    /// Bytes that wait for it.
-    pub(super) fn queued(&self) -> usize {
-        self.outbox.borrow().queue.bytes()
+    /// Bytes the node holds on its account: what waits for it, and what was read from it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.outbox.borrow().queue.bytes() + self.unread.get()
     }
 
     /// Writes a batch, and queues what the socket does not take. Bytes written, or `None` if it got
@@ -209,10 +215,11 @@ impl Connection {
         }
     }
 
-    /// Drops what waits, but for the rest of a frame under way.
+    /// Drops what waits, but for the rest of a frame under way. What was read from it is its task's to
+    /// drop, and off the account already.
     pub(super) fn clear(&self, shard: &Shard) {
         let mut outbox = self.outbox.borrow_mut();
-        let before = outbox.queue.bytes();
+        let before = outbox.queue.bytes() + self.unread.take();
         outbox.queue.clear();
         shard.account(before, outbox.queue.bytes());
     }

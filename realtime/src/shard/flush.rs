@@ -91,7 +91,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         if shard.flush.relief.take() {
             for part in shard.flush.stuck.take() {
                 part.is_stuck.set(false);
-                part.pump(&shard);
+                part.retry(&shard);
             }
         }
         turn(&shard);

@@ -3,7 +3,6 @@
 //! On the room's home shard this is also where messages get their order.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +12,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use super::connection::Connection;
-use super::link::{Envelope, Sender};
+use super::link::Envelope;
 use super::members::Members;
 use super::queue::Class;
 use crate::frame::encode;
@@ -21,8 +20,9 @@ use crate::hub::Room;
 use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 
-/// Larger buffers are not kept once they are written.
-const KEPT_BYTES: usize = 256 * 1024;
+mod out;
+
+pub(super) use out::{Batch, Out, Waiting};
 
 /// A room's part on one shard.
 #[derive(Debug)]
@@ -42,60 +42,20 @@ pub(super) struct Part {
     pub(super) is_due: Cell<bool>,
     /// Whether the flush knows that something waits.
     pub(super) is_stuck: Cell<bool>,
+    /// Who may join first while not all fit.
+    turn: Cell<Turn>,
 }
 
-/// What is to be written to a room's members on a shard.
-#[derive(Debug, Default)]
-pub(super) struct Out {
-    /// Joined since the last flush began.
-    pub(super) next: Joined,
-    /// What is being written, and to whom next.
-    pub(super) batch: Option<Batch>,
-    /// What other shards sent, while there is no room for it.
-    waiting: VecDeque<Waiting>,
-}
-
-/// Frames in one piece.
-#[derive(Debug, Default)]
-pub(super) struct Joined {
-    /// Encoded.
-    pub(super) bytes: Vec<u8>,
-    /// How many messages they are.
-    pub(super) messages: u64,
-}
-
-/// What a flush writes to each member.
-#[derive(Debug)]
-pub(super) struct Batch {
-    /// Encoded.
-    pub(super) joined: Joined,
-    /// The same, to be shared by the queues of those who would not take it at once.
-    shared: Option<Bytes>,
-    /// The place of the member that is next.
-    pub(super) place: u32,
-}
-
-/// What another shard or the relay sent.
-#[derive(Debug)]
-pub(super) enum Waiting {
-    /// A message to be ordered here.
-    Publish {
-        /// How it is to be read.
-        kind: Kind,
-        /// The message.
-        payload: Bytes,
-        /// Who accounted it.
-        from: Sender,
-    },
-    /// Frames in order.
-    Deliver {
-        /// Encoded.
-        frames: Bytes,
-        /// How many messages they are.
-        messages: u64,
-        /// Who accounted them.
-        from: Sender,
-    },
+/// The clients of the home shard and what other shards and the relay send have turns, so that neither
+/// side starves the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The shard's own clients may go before what waits.
+    Own,
+    /// They have gone before it.
+    Spent,
+    /// What waits goes first.
+    Others,
 }
 
 /// The message was not taken: a reader, a shard or the relay needs time.
@@ -113,6 +73,7 @@ impl Part {
             pausing: Cell::new(0),
             is_due: Cell::new(false),
             is_stuck: Cell::new(false),
+            turn: Cell::new(Turn::Own),
         })
     }
 
@@ -133,8 +94,14 @@ impl Part {
         let node = &shard.shared;
         if self.is_home {
             let mut out = self.out.borrow_mut();
-            if !out.waiting.is_empty() || !out.has_room(encode::size(payload.len()), shard) {
+            let (others_wait, turn) = (!out.waiting.is_empty(), self.turn.get());
+            if (others_wait && turn == Turn::Others)
+                || !out.has_room(encode::size(payload.len()), shard)
+            {
                 return Err(Busy);
+            }
+            if others_wait {
+                self.turn.set(Turn::Spent);
             }
             node.broker.publish(kind, payload);
             self.order(&mut out, shard, kind, payload);
@@ -154,13 +121,31 @@ impl Part {
 
     /// Takes what another shard or the relay sent, at once or when there is room.
     pub(super) fn arrived(self: &Rc<Self>, shard: &Shard, waiting: Waiting) {
-        self.out.borrow_mut().waiting.push_back(waiting);
-        self.pump(shard);
+        let mut out = self.out.borrow_mut();
+        out.waiting.push_back(waiting);
+        let is_first = out.waiting.len() == 1;
+        drop(out);
+        // Else there was no room for those before it, and the flush will come back to them.
+        if is_first {
+            self.pump(shard);
+        }
     }
 
-    /// Takes what waits, as far as there is room.
-    pub(super) fn pump(self: &Rc<Self>, shard: &Shard) {
+    /// There is relief: the clients of this shard that hold a message have been woken and had what they
+    /// could, now comes what others sent.
+    pub(super) fn retry(self: &Rc<Self>, shard: &Shard) {
+        let turn = match (self.pump(shard), self.turn.get()) {
+            (true, _) => Turn::Own,
+            (false, Turn::Spent) => Turn::Others,
+            (false, turn) => turn,
+        };
+        self.turn.set(turn);
+    }
+
+    /// Takes what waits, as far as there is room; whether that was anything.
+    fn pump(self: &Rc<Self>, shard: &Shard) -> bool {
         let mut out = self.out.borrow_mut();
+        let mut took = false;
         while let Some(waiting) = out.waiting.front() {
             let room = out.has_room(waiting.size(), shard);
             if !room || (self.is_home && self.is_busy(shard)) {
@@ -168,10 +153,11 @@ impl Part {
                 shard.shared.shards[shard.index].waiting.store(true, Ordering::SeqCst);
                 // The relief may have come just before.
                 if !room || self.is_busy(shard) {
-                    return;
+                    break;
                 }
             }
-            let Some(waiting) = out.waiting.pop_front() else { return };
+            let Some(waiting) = out.waiting.pop_front() else { break };
+            took = true;
             let (from, bytes) = waiting.account();
             match waiting {
                 Waiting::Publish { kind, payload, .. } => {
@@ -185,6 +171,7 @@ impl Part {
             }
             shard.shared.arrived(from, shard.index, bytes);
         }
+        took
     }
 
     /// Gives a message its place in the room's order.
@@ -213,7 +200,7 @@ impl Part {
         if out.batch.is_some() || out.next.bytes.is_empty() || self.pausing.get() > 0 {
             return;
         }
-        let mut batch = Batch { joined: std::mem::take(&mut out.next), shared: None, place: 0 };
+        let mut batch = Batch::new(std::mem::take(&mut out.next));
         if self.is_home {
             for (to, members) in self.room.members.iter().enumerate() {
                 if to != shard.index && members.load(Ordering::SeqCst) > 0 {
@@ -252,48 +239,4 @@ fn relay_is_busy(shard: &Shard, now: Instant) -> bool {
         shard.review_by(until);
     }
     until.is_some()
-}
-
-impl Out {
-    /// Whether so many bytes more may be joined: a batch is at most a quarter of a queue's cap, so
-    /// that one that is half full takes it. A larger message goes alone.
-    fn has_room(&self, bytes: usize, shard: &Shard) -> bool {
-        self.next.bytes.is_empty() || self.next.bytes.len() + bytes <= shard.shared.rules.cap / 4
-    }
-
-    /// The batch is written to all: its memory serves the next one.
-    pub(super) fn end_batch(&mut self) {
-        let Some(Batch { joined: Joined { mut bytes, .. }, .. }) = self.batch.take() else {
-            return;
-        };
-        if self.next.bytes.capacity() == 0 && bytes.capacity() <= KEPT_BYTES {
-            bytes.clear();
-            self.next.bytes = bytes;
-        }
-    }
-}
-
-impl Batch {
-    /// The frames, shared.
-    pub(super) fn shared(&mut self) -> Bytes {
-        self.shared.get_or_insert_with(|| Bytes::copy_from_slice(&self.joined.bytes)).clone()
-    }
-}
-
-impl Waiting {
-    /// How many bytes it is once it is joined.
-    fn size(&self) -> usize {
-        match self {
-            Self::Publish { payload, .. } => encode::size(payload.len()),
-            Self::Deliver { frames, .. } => frames.len(),
-        }
-    }
-
-    /// Who accounted it, and how many bytes.
-    fn account(&self) -> (Sender, usize) {
-        match self {
-            Self::Publish { payload, from, .. } => (*from, payload.len() + ENTRY_BYTES),
-            Self::Deliver { frames, from, .. } => (*from, frames.len()),
-        }
-    }
 }

@@ -142,7 +142,7 @@ async fn many_stalled_readers_hold_no_more_than_their_caps_and_are_all_closed() 
 #[tokio::test]
 async fn the_nodes_total_closes_the_longest_queues() {
     let mut settings = FREE.to_vec();
-    settings.extend([("QUEUE_BYTES", "2 MiB"), ("QUEUE_TOTAL", "3 MiB")]);
+    settings.extend([("SHARDS", "1"), ("QUEUE_BYTES", "2 MiB"), ("QUEUE_TOTAL", "3 MiB")]);
     let node = TestNode::start(&settings).await;
     let mut talker = node.connect().await;
     let mut stalled = Vec::new();
@@ -270,4 +270,71 @@ async fn pings_of_a_client_that_does_not_read_do_not_grow_the_node() {
     node.metric_reaches("keywire_received_bytes_total", (PINGS * 131) as u64).await;
     let grown = resident().saturating_sub(before);
     assert!(grown < 10 * 1024, "{grown} KiB for one client");
+}
+
+#[tokio::test]
+async fn senders_that_wait_have_turns() {
+    const EACH: usize = 150;
+    let mut settings = FREE.to_vec();
+    settings.extend([("SHARDS", "1"), ("STALL_TIMEOUT", "5s"), ("PAUSE_LIMIT", "1m")]);
+    let node = TestNode::start(&settings).await;
+    let mut reader = node.connect().await;
+    let mut clients = Vec::new();
+    for who in 0..4_u8 {
+        let (mut sink, mut stream) = node.connect().await.split();
+        clients.push(tokio::spawn(async move {
+            let speaking = async {
+                for _ in 0..EACH {
+                    sink.send(Message::binary(vec![who; 20 * 1024])).await.unwrap();
+                }
+            };
+            let hearing = async {
+                for _ in 0..4 * EACH {
+                    stream.next().await.unwrap().unwrap();
+                }
+            };
+            tokio::join!(speaking, hearing);
+        }));
+    }
+    let (mut left, mut silent) = ([EACH; 4], [0; 4]);
+    let mut longest = 0;
+    for _ in 0..4 * EACH {
+        let who = usize::from(hear(&mut reader).await.into_data()[0]);
+        left[who] -= 1;
+        silent[who] = 0;
+        for other in (0..4).filter(|other| *other != who && left[*other] > 0 && left[*other] < EACH)
+        {
+            silent[other] += 1;
+            longest = longest.max(silent[other]);
+        }
+    }
+    // One turn of each is three messages, a batch; what came whole in one read may be a few more.
+    assert!(longest <= 60, "a sender waited for {longest} messages of others");
+    for client in clients {
+        soon("a client's end", client).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_senders_have_not_finished_counts_against_the_nodes_total() {
+    const TOTAL: u64 = 1024 * 1024;
+    let mut settings = FREE.to_vec();
+    settings.extend([("SHARDS", "1"), ("QUEUE_TOTAL", "1 MiB")]);
+    let node = TestNode::start(&settings).await;
+    let mut talker = node.connect().await;
+    // The first bytes of a message of 64 KiB, and never the rest.
+    let begun =
+        [&[0x82, 0x80 | 0x7f, 0, 0, 0, 0, 0, 1, 0, 0][..], &vec![0; 4 + 60 * 1024]].concat();
+    let mut unfinished = Vec::new();
+    for _ in 0..40 {
+        let mut socket = node.connect().await;
+        soon("sending", socket.get_mut().write_all(&begun)).await.unwrap();
+        unfinished.push(socket);
+        let held = node.metric("keywire_queue_bytes").await;
+        assert!(held <= TOTAL, "{held}");
+    }
+    node.metric_reaches("keywire_closes_total{code=\"4008\",by=\"node\"}", 20).await;
+    // Whoever holds nothing is not touched.
+    say(&mut talker, "still here").await;
+    hears(&mut talker, "still here").await;
 }

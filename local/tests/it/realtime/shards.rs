@@ -173,3 +173,37 @@ async fn a_reader_that_is_behind_gets_the_newest_pong_between_whole_messages() {
     }
     assert_eq!(pongs, [99], "one answer to all of them");
 }
+
+#[tokio::test]
+async fn senders_of_another_shard_do_not_starve_those_of_the_rooms_own() {
+    let settings = [("SHARDS", "2"), ("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off")];
+    let node = TestNode::start(&settings).await;
+    // Shards are given in turn: the first, where the lobby is at home, and the other.
+    let mut speaker = node.connect().await;
+    let mut floods = Vec::new();
+    for n in 0..8 {
+        let socket = node.connect().await;
+        if n % 2 == 0 {
+            let (mut sink, mut stream) = socket.split();
+            let flood = vec![b'f'; 8 * 1024];
+            floods.push(tokio::spawn(async move {
+                let speaking = async {
+                    while sink.send(Message::binary(flood.clone())).await.is_ok() {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let hearing = async { while stream.next().await.is_some() {} };
+                tokio::join!(speaking, hearing);
+            }));
+        }
+    }
+    // What floods goes on for as long as it takes.
+    for round in 0..50 {
+        say(&mut speaker, &round.to_string()).await;
+        while hear(&mut speaker).await != Message::text(round.to_string()) {}
+    }
+    for flood in floods {
+        assert!(!flood.is_finished());
+        flood.abort();
+    }
+}

@@ -43,6 +43,12 @@ struct Stopped {
     at: usize,
 }
 
+impl Stopped {
+    fn bytes(&self) -> usize {
+        self.rest.capacity() + self.held.as_ref().map_or(0, |(_, payload)| payload.len())
+    }
+}
+
 /// What is left of a connection's turn.
 struct Turn {
     messages: usize,
@@ -70,6 +76,11 @@ impl Reader {
     /// Whether the node itself does not read.
     pub(super) fn is_paused(&self) -> bool {
         self.slow_until.is_some() || self.is_held()
+    }
+
+    /// Bytes that are kept: of a message that is not whole, and what was not carried out.
+    fn held_bytes(&self) -> usize {
+        self.parser.held() + self.stopped.as_ref().map_or(0, |stopped| stopped.bytes())
     }
 
     fn is_held(&self) -> bool {
@@ -112,6 +123,12 @@ impl Reader {
 impl Task {
     /// Reads and carries out, until the socket has no more, the turn is over, or something must wait.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<End> {
+        let read = self.take_turn(cx, now);
+        self.shard.keep_unread(&self.connection, self.reader.held_bytes());
+        read
+    }
+
+    fn take_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<End> {
         let mut turn = Turn { messages: TURN_MESSAGES, bytes: TURN_BYTES, now };
         self.reader.slow_until = self.reader.slow_until.filter(|until| *until > now);
         match self.go_on(&mut turn) {
@@ -147,12 +164,14 @@ impl Task {
             return Ok(());
         }
         let Some(mut stopped) = self.reader.stopped.take() else { return Ok(()) };
-        if let Some((kind, payload)) = stopped.held.take()
-            && let Err(Busy) = self.publish(kind, &payload, turn.now)
-        {
-            stopped.held = Some((kind, payload));
-            self.reader.stopped = Some(stopped);
-            return Ok(());
+        if let Some((kind, payload)) = stopped.held.take() {
+            if let Err(Busy) = self.publish(kind, &payload, turn.now) {
+                stopped.held = Some((kind, payload));
+                self.reader.stopped = Some(stopped);
+                return Ok(());
+            }
+            // Its next message waits behind those of others.
+            self.connection.turn.set(None);
         }
         let (held, used) = self.carry_out(&mut stopped.rest[stopped.at..], turn)?;
         stopped.held = held;

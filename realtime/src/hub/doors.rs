@@ -1,0 +1,109 @@
+//! What all shards share, and the way to each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Ended, RELAY_BYTES};
+use crate::broker::Broker;
+use crate::metrics::Metrics;
+use crate::pressure::Rules;
+use crate::settings::Settings;
+use crate::shard::link::{Envelope, Links, Sender};
+
+/// What all shards share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The node's settings.
+    pub(crate) settings: Settings,
+    /// What holds for the queue of each connection.
+    pub(crate) rules: Rules,
+    /// What the node counts.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The way to the other nodes.
+    pub(crate) broker: Arc<dyn Broker>,
+    /// The ways to each shard.
+    pub(crate) shards: Box<[Door]>,
+    /// Bytes under way from each sender to each shard.
+    pub(crate) links: Links,
+    /// Rung when the relay may send again.
+    pub(crate) relay_relief: Notify,
+    /// Rung when a shard has ended.
+    pub(crate) ended: Notify,
+}
+
+/// The way to one shard.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// What it is told, in order for each sender.
+    pub(crate) inbox: UnboundedSender<Envelope>,
+    /// Connections it has or is about to get.
+    pub(crate) load: AtomicUsize,
+    /// Whether something on it waits for relief that another shard may bring.
+    pub(crate) waiting: AtomicBool,
+    /// Bytes its connections make the node hold.
+    pub(crate) held_bytes: AtomicUsize,
+}
+
+impl Door {
+    pub(super) fn new(inbox: UnboundedSender<Envelope>) -> Self {
+        Self {
+            inbox,
+            load: AtomicUsize::new(0),
+            waiting: AtomicBool::new(false),
+            held_bytes: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Shared {
+    /// Sends something of which `bytes` are accounted until [`Self::arrived`].
+    ///
+    /// # Errors
+    /// [`Ended`] if that shard has ended.
+    pub(crate) fn send_bytes(
+        &self,
+        from: Sender,
+        to: usize,
+        bytes: usize,
+        envelope: impl FnOnce(Sender) -> Envelope,
+    ) -> Result<(), Ended> {
+        self.links.add(from, to, bytes);
+        self.shards[to].inbox.send(envelope(from)).map_err(|_| {
+            self.arrived(from, to, bytes);
+            Ended
+        })
+    }
+
+    /// Something sent by [`Self::send_bytes`] is carried out.
+    pub(crate) fn arrived(&self, from: Sender, to: usize, bytes: usize) {
+        let limit = match from {
+            Sender::Relay => RELAY_BYTES,
+            Sender::Shard(_) => self.settings.shards.bytes.0,
+        };
+        if self.links.take(from, to, bytes, limit) {
+            match from {
+                Sender::Relay => self.relay_relief.notify_waiters(),
+                Sender::Shard(shard) => self.relieve(shard),
+            }
+        }
+    }
+
+    /// Publishers of a room may go on: wakes the shards on which any waits.
+    pub(crate) fn relieve_all(&self) {
+        for shard in 0..self.shards.len() {
+            self.relieve(shard);
+        }
+    }
+
+    fn relieve(&self, shard: usize) {
+        let door = &self.shards[shard];
+        // A shard that has ended waits for nothing.
+        if door.waiting.swap(false, Ordering::SeqCst) && door.inbox.send(Envelope::Relief).is_err()
+        {
+            tracing::debug!("no shard to relieve");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is to be written to a room's members on one shard: joined, being written, or waiting for room.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::frame::encode;
+use crate::pressure::ENTRY_BYTES;
+use crate::publication::Kind;
+use crate::shard::Shard;
+use crate::shard::link::Sender;
+
+/// Larger buffers are not kept once they are written.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// What is to be written to a room's members on a shard.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Out {
+    /// Joined since the last flush began.
+    pub(in crate::shard) next: Joined,
+    /// What is being written, and to whom next.
+    pub(in crate::shard) batch: Option<Batch>,
+    /// What other shards sent, while there is no room for it.
+    pub(super) waiting: VecDeque<Waiting>,
+}
+
+/// Frames in one piece.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Joined {
+    /// Encoded.
+    pub(in crate::shard) bytes: Vec<u8>,
+    /// How many messages they are.
+    pub(in crate::shard) messages: u64,
+}
+
+/// What a flush writes to each member.
+#[derive(Debug)]
+pub(in crate::shard) struct Batch {
+    /// Encoded.
+    pub(in crate::shard) joined: Joined,
+    /// The same, to be shared by the queues of those who would not take it at once.
+    shared: Option<Bytes>,
+    /// The place of the member that is next.
+    pub(in crate::shard) place: u32,
+}
+
+/// What another shard or the relay sent.
+#[derive(Debug)]
+pub(in crate::shard) enum Waiting {
+    /// A message to be ordered here.
+    Publish {
+        /// How it is to be read.
+        kind: Kind,
+        /// The message.
+        payload: Bytes,
+        /// Who accounted it.
+        from: Sender,
+    },
+    /// Frames in order.
+    Deliver {
+        /// Encoded.
+        frames: Bytes,
+        /// How many messages they are.
+        messages: u64,
+        /// Who accounted them.
+        from: Sender,
+    },
+}
+
+impl Out {
+    /// Whether so many bytes more may be joined: a batch is at most a quarter of a queue's cap, so
+    /// that one that is half full takes it. A larger message goes alone.
+    pub(super) fn has_room(&self, bytes: usize, shard: &Shard) -> bool {
+        self.next.bytes.is_empty() || self.next.bytes.len() + bytes <= shard.shared.rules.cap / 4
+    }
+
+    /// The batch is written to all: its memory serves the next one.
+    pub(in crate::shard) fn end_batch(&mut self) {
+        let Some(Batch { joined: Joined { mut bytes, .. }, .. }) = self.batch.take() else {
+            return;
+        };
+        if self.next.bytes.capacity() == 0 && bytes.capacity() <= KEPT_BYTES {
+            bytes.clear();
+            self.next.bytes = bytes;
+        }
+    }
+}
+
+impl Batch {
+    /// What is joined, to be written to everybody.
+    pub(super) fn new(joined: Joined) -> Self {
+        Self { joined, shared: None, place: 0 }
+    }
+
+    /// The frames, shared.
+    pub(in crate::shard) fn shared(&mut self) -> Bytes {
+        self.shared.get_or_insert_with(|| Bytes::copy_from_slice(&self.joined.bytes)).clone()
+    }
+}
+
+impl Waiting {
+    /// How many bytes it is once it is joined.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Publish { payload, .. } => encode::size(payload.len()),
+            Self::Deliver { frames, .. } => frames.len(),
+        }
+    }
+
+    /// Who accounted it, and how many bytes.
+    pub(super) fn account(&self) -> (Sender, usize) {
+        match self {
+            Self::Publish { payload, from, .. } => (*from, payload.len() + ENTRY_BYTES),
+            Self::Deliver { frames, from, .. } => (*from, frames.len()),
+        }
+    }
+}
