@@ -279,9 +279,14 @@ async fn senders_that_wait_have_turns() {
     settings.extend([("SHARDS", "1"), ("STALL_TIMEOUT", "5s"), ("PAUSE_LIMIT", "1m")]);
     let node = TestNode::start(&settings).await;
     let mut reader = node.connect().await;
-    let mut clients = Vec::new();
+    // All connect before anybody speaks, so that everybody hears everything.
+    let mut sockets = Vec::new();
     for who in 0..4_u8 {
-        let (mut sink, mut stream) = node.connect().await.split();
+        sockets.push((who, node.connect().await));
+    }
+    let mut clients = Vec::new();
+    for (who, socket) in sockets {
+        let (mut sink, mut stream) = socket.split();
         clients.push(tokio::spawn(async move {
             let speaking = async {
                 for _ in 0..EACH {
@@ -308,7 +313,7 @@ async fn senders_that_wait_have_turns() {
             longest = longest.max(silent[other]);
         }
     }
-    // One turn of each is three messages, a batch; what came whole in one read may be a few more.
+    // One turn of each is a batch of three messages; without turns it is hundreds.
     assert!(longest <= 60, "a sender waited for {longest} messages of others");
     for client in clients {
         soon("a client's end", client).await.unwrap();

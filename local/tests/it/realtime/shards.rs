@@ -1,5 +1,6 @@
 //! Several shards are one node: one order for all, nothing lost between them, one back-pressure.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
@@ -174,36 +175,56 @@ async fn a_reader_that_is_behind_gets_the_newest_pong_between_whole_messages() {
     assert_eq!(pongs, [99], "one answer to all of them");
 }
 
+/// Sends frames as fast as the node takes them and reads whatever comes, on threads of its own, until
+/// the stream is shut.
+fn flood(stream: &std::net::TcpStream) -> [std::thread::JoinHandle<()>; 2] {
+    // Masked with zeros: 1 KiB of payload each.
+    let frames = [&[0x82, 0x80 | 126, 4, 0, 0, 0, 0, 0][..], &[b'f'; 1024]].concat().repeat(256);
+    let (mut sending, mut reading) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
+    [
+        std::thread::spawn(move || while sending.write_all(&frames).is_ok() {}),
+        std::thread::spawn(move || {
+            let mut heard = vec![0; 256 * 1024];
+            while matches!(reading.read(&mut heard), Ok(bytes) if bytes > 0) {}
+        }),
+    ]
+}
+
 #[tokio::test]
 async fn senders_of_another_shard_do_not_starve_those_of_the_rooms_own() {
-    let settings = [("SHARDS", "2"), ("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off")];
+    let settings = [
+        ("SHARDS", "2"),
+        ("LIMIT_MESSAGES", "off"),
+        ("LIMIT_BYTES", "off"),
+        ("STALL_TIMEOUT", "10s"),
+        ("PAUSE_LIMIT", "1m"),
+    ];
     let node = TestNode::start(&settings).await;
     // Shards are given in turn: the first, where the lobby is at home, and the other.
     let mut speaker = node.connect().await;
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        there.push(node.connect().await);
+        here.push(node.connect().await);
+    }
+    drop(here);
     let mut floods = Vec::new();
-    for n in 0..8 {
-        let socket = node.connect().await;
-        if n % 2 == 0 {
-            let (mut sink, mut stream) = socket.split();
-            let flood = vec![b'f'; 8 * 1024];
-            floods.push(tokio::spawn(async move {
-                let speaking = async {
-                    while sink.send(Message::binary(flood.clone())).await.is_ok() {
-                        tokio::task::yield_now().await;
-                    }
-                };
-                let hearing = async { while stream.next().await.is_some() {} };
-                tokio::join!(speaking, hearing);
-            }));
-        }
+    for socket in there {
+        let stream = socket.into_inner().into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let threads = flood(&stream);
+        floods.push((stream, threads));
     }
-    // What floods goes on for as long as it takes.
-    for round in 0..50 {
+    for round in 0..100 {
         say(&mut speaker, &round.to_string()).await;
-        while hear(&mut speaker).await != Message::text(round.to_string()) {}
+        let own = async { while hear(&mut speaker).await != Message::text(round.to_string()) {} };
+        soon("its own words", own).await;
     }
-    for flood in floods {
-        assert!(!flood.is_finished());
-        flood.abort();
+    for (stream, threads) in floods {
+        assert!(threads.iter().all(|thread| !thread.is_finished()), "it went on until now");
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     }
 }
