@@ -179,7 +179,7 @@ async fn a_reader_that_is_behind_gets_the_newest_pong_between_whole_messages() {
 /// the stream is shut.
 fn flood(stream: &std::net::TcpStream) -> [std::thread::JoinHandle<()>; 2] {
     // Masked with zeros: 1 KiB of payload each.
-    let frames = [&[0x82, 0x80 | 126, 4, 0, 0, 0, 0, 0][..], &[b'f'; 1024]].concat().repeat(256);
+    let frames = [&[0x82, 0x80 | 0x7e, 4, 0, 0, 0, 0, 0][..], &[b'f'; 1024]].concat().repeat(256);
     let (mut sending, mut reading) = (stream.try_clone().unwrap(), stream.try_clone().unwrap());
     [
         std::thread::spawn(move || while sending.write_all(&frames).is_ok() {}),
