@@ -1,27 +1,32 @@
 //! Each endpoint's router, used unchanged by its Lambda binary and by the local process.
 
 mod bearer;
+mod cookie;
 pub mod discovery;
 pub mod keys;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod login;
 pub mod profile;
+mod reauthenticate;
 pub mod register;
+pub mod session;
 pub mod settings;
+mod tokens;
 mod user;
 
 use std::sync::Arc;
 
 use axum::Router;
-use shared::access_token::{Issuer, Verifier};
+use shared::access_token::Verifier;
 use shared::clock::Clock;
 use shared::db::Database;
 use shared::password::Passwords;
 use shared::rate_limit::Refusals;
-use shared::secrets::{Pepper, Signing, WrongKeys};
+use shared::secrets::Pepper;
 
 use crate::settings::Settings;
+pub use crate::tokens::TokenKeys;
 
 /// What every endpoint uses.
 #[derive(Debug, Clone)]
@@ -52,29 +57,12 @@ impl App {
     }
 }
 
-/// What makes tokens, for the endpoints that may read the signing keys.
-#[derive(Debug, Clone)]
-pub struct TokenKeys {
-    issuer: Issuer,
-    signing: Arc<Signing>,
-}
-
-impl TokenKeys {
-    /// With these keys.
-    ///
-    /// # Errors
-    /// [`WrongKeys`] when they do not hold.
-    pub fn new(app: &App, signing: Signing) -> Result<Self, WrongKeys> {
-        let issuer = Issuer::new(&signing, app.settings.tokens.clone())?;
-        Ok(Self { issuer, signing: Arc::new(signing) })
-    }
-}
-
 /// Every endpoint's routes, as the local process serves them.
 pub fn router(app: &App, passwords: &Passwords, tokens: &TokenKeys) -> Router {
     Router::new()
         .merge(register::router(app.clone(), passwords.clone()))
         .merge(login::router(app.clone(), passwords.clone(), tokens.clone()))
-        .merge(profile::router(app.clone()))
+        .merge(session::router(app.clone(), tokens.clone()))
+        .merge(profile::router(app.clone(), passwords.clone()))
         .merge(discovery::router(app.clone()))
 }

@@ -3,28 +3,26 @@
 //! Before the hash comes every refusal, after it one statement: an unknown name, a wrong password, an
 //! account without one and a disabled account cost the same work and get the same answer.
 
+use axum::Router;
 use axum::extract::State;
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
-use axum::{Json, Router};
-use http::header::{CACHE_CONTROL, HeaderName};
-use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
 use shared::access_token::Subject;
 use shared::credentials::{Identifier, Password};
 use shared::db::failures::{self, Bar, Place};
 use shared::db::sign_in::{self, Account, Admission, CurrentPassword, Outcome, Success};
-use shared::extract::{Caller, Fields};
+use shared::extract::{Caller, Fields, Invalid};
 use shared::password::{Passwords, Stored, Verdict};
 use shared::problem::{Code, Problem, Result};
 use shared::rate_limit::{self, Refusal};
-use shared::refresh_token;
 use shared::secrets::Key;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::App;
+use crate::cookie::Cookies;
+use crate::tokens::{Delivery, Granted, TokenKeys};
 use crate::user::User;
-use crate::{App, TokenKeys};
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords, tokens: TokenKeys) -> Router {
@@ -44,25 +42,30 @@ struct Typed {
     password: Password,
 }
 
-/// The answer to a right password (RFC 6749 §5.1 and the user).
-#[derive(Serialize)]
-struct SignedIn<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: u64,
-    refresh_token: &'a str,
-    user: User,
-}
-
 /// `POST /login {"username", "password"}` → 200
-/// `{access_token, token_type, expires_in, refresh_token, user}`.
+/// `{access_token, token_type, expires_in, refresh_token, user}`; with `"refresh": "cookie"` the refresh
+/// token is a cookie instead.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
-/// `validation_failed`, `invalid_credentials`, `account_disabled`, `rate_limited`, `unavailable`.
-async fn login(State(login): State<Login>, caller: Caller, mut fields: Fields) -> Result<Response> {
+/// `validation_failed`, `invalid_credentials`, `account_disabled`, `origin_refused`, `rate_limited`,
+/// `unavailable`.
+async fn login(
+    State(login): State<Login>,
+    caller: Caller,
+    cookies: Cookies,
+    mut fields: Fields,
+) -> Result<Response> {
     let identifier = fields.text("username", Identifier::parse);
     let password = fields.text("password", Password::parse);
-    let (identifier, password) = fields.finish(identifier.zip(password))?;
+    let by_cookie = fields.optional_text("refresh", parse_refresh);
+    let (typed, by_cookie) = fields.finish(identifier.zip(password).zip(by_cookie))?;
+    let (identifier, password) = typed;
+    let delivery = if by_cookie.unwrap_or(false) {
+        cookies.check_origin()?;
+        Delivery::Cookie(&cookies)
+    } else {
+        Delivery::Body
+    };
     let typed = Typed { identifier, password };
     let attempt = login.attempt(&typed, &caller);
     let account = login.admit(&attempt).await?;
@@ -71,12 +74,21 @@ async fn login(State(login): State<Login>, caller: Caller, mut fields: Fields) -
     let verdict = login.passwords.verify(&typed.password, stored).await?;
     match (verdict, &account, current) {
         (Verdict::Right(upgrade), Some(account), Some(current)) if account.active => {
-            login.succeed(&attempt, (account, current), upgrade, &caller).await
+            login.succeed(&attempt, (account, current), upgrade, (&caller, delivery)).await
         }
         (Verdict::Right(_), Some(account), _) => {
             Err(login.refuse_disabled(&attempt, account, &caller).await)
         }
         _ => Err(login.fail(&attempt, account.as_ref(), &caller).await),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that Fields::text calls")]
+fn parse_refresh(text: String) -> std::result::Result<bool, Invalid> {
+    match text.as_str() {
+        "cookie" => Ok(true),
+        "body" => Ok(false),
+        _ => Err(Invalid::new("unknown_value", "Send `body` or `cookie`.")),
     }
 }
 
@@ -182,12 +194,13 @@ impl Login {
         attempt: &Attempt<'_>,
         (account, verified): (&Account, &CurrentPassword),
         upgrade: Option<Stored>,
-        caller: &Caller,
+        (caller, delivery): (&Caller, Delivery<'_>),
     ) -> Result<Response> {
         let (db, now) = (&self.app.db, self.app.clock.now());
         let (settings, session) = (&self.app.settings, Uuid::now_v7());
         let salt = Key::generate().map_err(|error| Problem::internal(&error))?;
         let absolute_until = now + settings.session_absolute;
+        let idle_until = absolute_until.min(now + settings.session_idle);
         let mac = |identifier: &String| self.passwords.identifier_mac(identifier);
         let subjects: Vec<_> = account.identifiers.iter().map(mac).collect();
         let success = Success {
@@ -196,47 +209,27 @@ impl Login {
             upgrade: upgrade.as_ref(),
             session,
             salt: salt.bytes(),
-            idle_until: absolute_until.min(now + settings.session_idle),
+            idle_until,
             absolute_until,
             at: attempt.place(),
             subjects: &subjects,
         };
         match db.run(sign_in::succeed(db.pool(), success, &settings.sign_in, caller, now)).await? {
-            Outcome::SignedIn => self.answer(account, session, salt.bytes(), now),
+            Outcome::SignedIn => {
+                let subject = Subject {
+                    user: account.id,
+                    session,
+                    authenticated_at: now,
+                    roles: account.roles.clone(),
+                    counter: 0,
+                };
+                let user = Some(User::of(account));
+                let granted = Granted { subject, salt: salt.bytes(), idle_until, user };
+                self.tokens.hand_out(granted, delivery, now)
+            }
             Outcome::Barred(bar) => Err(self.refuse(self.until(bar, now), now)),
             // What was typed is no longer the password of an active account.
             Outcome::Changed => Err(self.fail(attempt, Some(account), caller).await),
         }
-    }
-
-    fn answer(
-        &self,
-        account: &Account,
-        session: Uuid,
-        salt: &[u8],
-        now: OffsetDateTime,
-    ) -> Result<Response> {
-        let roles = account.roles.clone();
-        let subject =
-            Subject { user: account.id, session, authenticated_at: now, roles, counter: 0 };
-        let access: SecretString =
-            self.tokens.issuer.issue(subject, now).map_err(|error| Problem::internal(&error))?;
-        let refresh = refresh_token::issue(&self.tokens.signing, session, 0, salt);
-        let user = User {
-            id: account.id,
-            username: account.username.clone(),
-            roles: account.roles.clone(),
-            created_at: account.created_at,
-        };
-        let body = Json(SignedIn {
-            access_token: access.expose_secret(),
-            token_type: "Bearer",
-            expires_in: self.tokens.issuer.lifetime(),
-            refresh_token: refresh.expose_secret(),
-            user,
-        });
-        let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
-            AppendHeaders([(CACHE_CONTROL, "no-store")]);
-        Ok((no_store, body).into_response())
     }
 }

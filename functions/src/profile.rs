@@ -1,19 +1,46 @@
-//! `GET /me`: what users see and change of themselves.
+//! `GET, PATCH, DELETE /me`, `GET /me/export`, `POST /me/password`: what users see and change of
+//! themselves.
 
-use axum::extract::State;
-use axum::routing::get;
+use axum::extract::{FromRef, State};
+use axum::response::{AppendHeaders, IntoResponse};
+use axum::routing::{delete, get, patch, post};
 use axum::{Json, Router};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Serialize;
-use shared::db::profile;
-use shared::problem::Result;
+use shared::credentials::{Bio, DisplayName, Password};
+use shared::db::profile::change::{self, Deletion};
+use shared::db::profile::{self, export};
+use shared::extract::{Caller, Fields};
+use shared::password::Passwords;
+use shared::problem::{Code, Problem, Result};
 
 use crate::App;
 use crate::bearer::Bearer;
+use crate::reauthenticate::{self, reauthenticate};
 use crate::user::Profile;
 
 /// The routes of this endpoint.
-pub fn router(app: App) -> Router {
-    Router::new().route("/me", get(show)).with_state(app)
+pub fn router(app: App, passwords: Passwords) -> Router {
+    Router::new()
+        .route("/me", get(show))
+        .route("/me", patch(update))
+        .route("/me", delete(remove))
+        .route("/me/export", get(export_all))
+        .route("/me/password", post(change_password))
+        .with_state(Me { app, passwords })
+}
+
+#[derive(Debug, Clone)]
+struct Me {
+    app: App,
+    passwords: Passwords,
+}
+
+impl FromRef<Me> for App {
+    fn from_ref(me: &Me) -> Self {
+        me.app.clone()
+    }
 }
 
 /// The caller's account.
@@ -25,7 +52,91 @@ struct Shown {
 /// `GET /me` → 200 `{user}`.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `unavailable`.
-async fn show(State(app): State<App>, Bearer(claims): Bearer) -> Result<Json<Shown>> {
+async fn show(State(Me { app, .. }): State<Me>, Bearer(claims): Bearer) -> Result<Json<Shown>> {
     let found = profile::get(app.db.pool(), &claims, app.clock.now());
     Ok(Json(Shown { user: app.db.run(found).await?.into() }))
+}
+
+/// `PATCH /me {"display_name", "bio"}` → 200 `{user}`; what is left out stays, null takes it away.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `unavailable`.
+async fn update(
+    State(Me { app, .. }): State<Me>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<Json<Shown>> {
+    let display_name = fields.change("display_name", DisplayName::parse);
+    let bio = fields.change("bio", Bio::parse);
+    let (display_name, bio) = fields.finish(display_name.zip(bio))?;
+    let (db, now) = (app.db.pool(), app.clock.now());
+    let changed = change::change(db, &claims, &display_name, &bio, &caller, now);
+    Ok(Json(Shown { user: app.db.run(changed).await?.into() }))
+}
+
+/// `DELETE /me {"password"}` → 204.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `wrong_password`, `last_admin`,
+/// `rate_limited`, `unavailable`.
+async fn remove(
+    State(Me { app, passwords }): State<Me>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<StatusCode> {
+    let password = fields.text("password", Password::parse);
+    let password = fields.finish(password)?;
+    let checked = reauthenticate(&app, &passwords, &claims, &password, &caller).await?;
+    let (db, now) = (app.db.pool(), app.clock.now());
+    let deleted = change::delete(db, &claims, checked.verified, &caller, now);
+    match app.db.run(deleted).await? {
+        Deletion::Done => Ok(StatusCode::NO_CONTENT),
+        Deletion::Changed => Err(reauthenticate::wrong()),
+        Deletion::LastAdmin => Err(Problem::new(Code::LastAdmin)),
+    }
+}
+
+/// `GET /me/export` → 200, everything that is held about the caller.
+///
+/// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+async fn export_all(
+    State(Me { app, passwords }): State<Me>,
+    Bearer(claims): Bearer,
+) -> Result<impl IntoResponse> {
+    let (db, now) = (app.db.pool(), app.clock.now());
+    let profile = app.db.run(profile::get(db, &claims, now)).await?;
+    let identifiers = [Some(profile.username), profile.email].into_iter().flatten();
+    let subjects: Vec<_> =
+        identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase())).collect();
+    let all = app.db.run(export::export(db, &claims, &subjects, now)).await?;
+    let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
+        AppendHeaders([(CACHE_CONTROL, "no-store")]);
+    Ok((no_store, Json(all)))
+}
+
+/// `POST /me/password {"current_password", "new_password"}` → 204; the other sessions end.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `wrong_password`, `rate_limited`,
+/// `unavailable`.
+async fn change_password(
+    State(Me { app, passwords }): State<Me>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<StatusCode> {
+    let rules = app.settings.rules;
+    let current = fields.text("current_password", Password::parse);
+    let new = fields.text("new_password", |text| rules.check_length(Password::parse(text)?));
+    let (current, new) = fields.finish(current.zip(new))?;
+    let checked = reauthenticate(&app, &passwords, &claims, &current, &caller).await?;
+    let names = checked.account.identifiers.clone();
+    let strong = passwords.check_strength(rules, &new, names).await?;
+    strong.map_err(|invalid| Problem::validation(vec![invalid.at("/new_password")]))?;
+    let stored = passwords.hash(&new).await?;
+    let (db, now) = (app.db.pool(), app.clock.now());
+    let set = change::set_password(db, &claims, checked.verified, &stored, &caller, now);
+    if app.db.run(set).await? { Ok(StatusCode::NO_CONTENT) } else { Err(reauthenticate::wrong()) }
 }

@@ -54,6 +54,10 @@ pub struct Settings {
     pub register_address: Option<Rate>,
     /// The limits of sign-in.
     pub sign_in: Limits,
+    /// `LIMIT_REFRESH_ADDRESS`.
+    pub refresh_address: Option<Rate>,
+    /// `REFRESH_GRACE`: a refresh token is good for the same successor this long after its rotation.
+    pub refresh_grace: Duration,
     /// `LOCK_STOP_RETRY`: Retry-After of a stopped identifier.
     pub lock_stop_retry: Duration,
     /// `LOCK_REMEMBERED`: how long a lock or stop is believed without asking the database.
@@ -87,6 +91,17 @@ impl Settings {
                 "Registrations from one network (IPv4 /32, IPv6 /64); `off` for none.",
             ),
             sign_in: sign_in(reader),
+            refresh_address: reader.get(
+                "LIMIT_REFRESH_ADDRESS",
+                "600/min burst 100",
+                "Refreshes from one network (IPv4 /32, IPv6 /64), right or wrong; `off` for none.",
+            ),
+            refresh_grace: reader.get_in(
+                "REFRESH_GRACE",
+                "30s",
+                ("0", "5min"),
+                "A refresh token that was just rotated still gives the same successor so long, for tabs that refresh at once; longer while nobody has used the successor.",
+            ),
             lock_stop_retry: reader.get_in(
                 "LOCK_STOP_RETRY",
                 "1h",
@@ -149,6 +164,7 @@ impl Settings {
         [
             (self.register_address.is_none(), "LIMIT_REGISTER_ADDRESS"),
             (self.sign_in.address.is_none(), "LIMIT_LOGIN_ADDRESS"),
+            (self.refresh_address.is_none(), "LIMIT_REFRESH_ADDRESS"),
             (self.sign_in.lock_after.is_none(), "LOCK_AFTER"),
             (self.sign_in.lock_stop.is_none(), "LOCK_STOP"),
         ]
@@ -269,6 +285,8 @@ mod tests {
             ("KEYS_RETRY_PAUSE", "1h"),
             ("PREFLIGHT_MAX_AGE", "48h"),
             ("LIMIT_LOGIN_ADDRESS", "60"),
+            ("LIMIT_REFRESH_ADDRESS", "60"),
+            ("REFRESH_GRACE", "1h"),
             ("PUBLIC_URL", "localhost:8080"),
             ("ALLOWED_ORIGINS", "https://a.example/path"),
             ("HOST_CHECK", "yes"),

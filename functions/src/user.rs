@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::db::profile;
+use shared::db::sign_in::Account;
 use shared::role::Role;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -18,6 +19,18 @@ pub(crate) struct User {
     /// When it was made, RFC 3339.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) created_at: OffsetDateTime,
+}
+
+impl User {
+    /// Of the account that signs in.
+    pub(crate) fn of(account: &Account) -> Self {
+        Self {
+            id: account.id,
+            username: account.username.clone(),
+            roles: account.roles.clone(),
+            created_at: account.created_at,
+        }
+    }
 }
 
 /// An account with its profile, as its owner sees it.

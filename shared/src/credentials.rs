@@ -127,6 +127,70 @@ impl Identifier {
     }
 }
 
+/// What people see instead of a username: any Unicode, 1 to 64 characters after NFC and without the white
+/// space around them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisplayName(String);
+
+impl DisplayName {
+    /// Parses a wished-for name.
+    ///
+    /// # Errors
+    /// [`Invalid`] with code `required`, `too_long` or `invalid_characters`.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that Fields::text calls")]
+    pub fn parse(text: String) -> Result<Self, Invalid> {
+        let name: String = text.trim().nfc().collect();
+        if name.chars().any(|c| c.is_control() || is_layout(c)) {
+            let rule = "Leave out line breaks, control characters and marks of text direction.";
+            return Err(Invalid::new("invalid_characters", rule));
+        }
+        match name.chars().count() {
+            0 => Err(Invalid::new("required", "Enter a name, or null for none.")),
+            1..=64 => Ok(Self(name)),
+            _ => Err(Invalid::new("too_long", "Use at most 64 characters.")),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What somebody says of themselves: any Unicode with line breaks, at most 500 characters after NFC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bio(String);
+
+impl Bio {
+    /// Parses a text.
+    ///
+    /// # Errors
+    /// [`Invalid`] with code `too_long` or `invalid_characters`.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that Fields::text calls")]
+    pub fn parse(text: String) -> Result<Self, Invalid> {
+        let text: String = text.trim().nfc().collect();
+        if text.chars().any(|c| c != '\n' && c.is_control()) {
+            let rule = "Leave out control characters; a line ends with \\n.";
+            return Err(Invalid::new("invalid_characters", rule));
+        }
+        if text.chars().count() > 500 {
+            return Err(Invalid::new("too_long", "Use at most 500 characters."));
+        }
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Separators of lines and paragraphs, and what turns the direction of the text around: a name with one
+/// could look like another, or turn around what stands beside it.
+fn is_layout(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A password as sent, of 1 to 1,024 bytes. Never shown by Debug, overwritten when dropped.
 #[derive(Debug, Clone)]
 pub struct Password(SecretString);

@@ -1,7 +1,9 @@
 //! Postgres: the pool, its errors, the migrations; all SQL is in the modules below.
 
+mod admins;
 pub mod buckets;
 pub mod failures;
+pub mod notices;
 pub mod passwords;
 pub mod profile;
 pub mod roles;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
@@ -49,6 +49,32 @@ fn user_agent(headers: &HeaderMap) -> Option<String> {
     let text = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes()).into_owned();
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     Some(text.chars().take(USER_AGENT_CHARS).map(clean).collect())
+}
+
+/// What a body asks of a value that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<T> {
+    /// The field was left out: it stays.
+    Keep,
+    /// The field is null: it is taken away.
+    Clear,
+    /// It becomes this.
+    Set(T),
+}
+
+impl<T> Change<T> {
+    /// Whether anything changes.
+    pub fn is_change(&self) -> bool {
+        !matches!(self, Self::Keep)
+    }
+
+    /// The new value, if there is one.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Keep | Self::Clear => None,
+        }
+    }
 }
 
 /// Why a field's value is refused.
@@ -107,6 +133,19 @@ impl<S: Sync> FromRequest<S> for Fields {
     }
 }
 
+/// `None` for a request without a body.
+impl<S: Sync> OptionalFromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>> {
+        let bare = !request.headers().contains_key(header::CONTENT_TYPE);
+        if bare && request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
+    }
+}
+
 /// `application/json`, with or without parameters, as RFC 8259 §11 registers it.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
@@ -161,12 +200,38 @@ impl Fields {
         name: &str,
         parse: impl FnOnce(String) -> std::result::Result<T, Invalid>,
     ) -> Option<T> {
+        if !self.map.contains_key(name) {
+            self.refuse(name, Invalid::new("required", format!("Enter the {name}.")));
+        }
+        self.optional_text(name, parse).flatten()
+    }
+
+    /// Takes a text field that may be missing, which is `Some(None)`; what is wrong with it is
+    /// remembered.
+    pub fn optional_text<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(String) -> std::result::Result<T, Invalid>,
+    ) -> Option<Option<T>> {
         let parsed = match self.map.remove(name) {
             Some(Value::String(text)) => parse(text),
             Some(_) => Err(Invalid::new("wrong_type", format!("Send {name} as a text."))),
-            None => Err(Invalid::new("required", format!("Enter the {name}."))),
+            None => return Some(None),
         };
-        parsed.map_err(|invalid| self.refuse(name, invalid)).ok()
+        parsed.map(Some).map_err(|invalid| self.refuse(name, invalid)).ok()
+    }
+
+    /// Takes a text field that may be missing or null; what is wrong with it is remembered.
+    pub fn change<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(String) -> std::result::Result<T, Invalid>,
+    ) -> Option<Change<T>> {
+        if self.map.get(name).is_some_and(Value::is_null) {
+            self.map.remove(name);
+            return Some(Change::Clear);
+        }
+        Some(self.optional_text(name, parse)?.map_or(Change::Keep, Change::Set))
     }
 
     /// Ends the taking: the value, if nothing was wrong and no field is left over.

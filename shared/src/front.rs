@@ -22,6 +22,8 @@ use crate::settings::{self, Http};
 
 /// Header that carries the request's id back to the client.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Under which the local process serves every route again.
+const API_PREFIX: &str = "/api";
 /// Host names that always mean this machine.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -36,6 +38,11 @@ pub struct Front {
 /// the audit log.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
+
+/// What was before a request's path and is no part of any route: empty, or like `/api`. Whoever takes
+/// it away says so; a cookie's path begins with it.
+#[derive(Debug, Clone, Default)]
+pub struct Prefix(pub String);
 
 /// Marks a request whose address could not be verified (mode `cloudfront`, not through CloudFront);
 /// its [`ClientAddress`] is then the peer's.
@@ -85,6 +92,17 @@ impl Front {
         self.http.host_check && own.is_some_and(|own| own.eq_ignore_ascii_case(origin))
     }
 
+    /// Whether people reach this service by `http` on their own machine: there a cookie marked `Secure`
+    /// is not kept by every browser, and nothing travels.
+    pub fn is_plain_loopback(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        if let Some(url) = &self.http.public_url {
+            let is_loopback = |host| LOOPBACK_NAMES.contains(&host);
+            return url.scheme() == "http" && url.host_str().is_some_and(is_loopback);
+        }
+        let host = host(headers, uri).and_then(|host| host.parse::<http::uri::Authority>().ok());
+        host.is_some_and(|authority| LOOPBACK_NAMES.contains(&authority.host()))
+    }
+
     fn allows_host(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         if !self.http.host_check {
             return true;
@@ -113,6 +131,7 @@ async fn pass(State(front): State<Arc<Front>>, mut request: Request, next: Next)
     let answered = async {
         if front.allows_host(request.headers(), request.uri()) {
             set_address(&front.http, &mut request);
+            set_prefix(&mut request);
             request.extensions_mut().insert(front);
             next.run(request).await
         } else {
@@ -157,6 +176,14 @@ fn set_address(http: &Http, request: &mut Request) {
         }
     };
     request.extensions_mut().insert(address);
+}
+
+fn set_prefix(request: &mut Request) {
+    let rest = request.uri().path().strip_prefix(API_PREFIX);
+    let prefix = if rest.is_some_and(|rest| rest.starts_with('/')) { API_PREFIX } else { "" };
+    if request.extensions().get::<Prefix>().is_none() {
+        request.extensions_mut().insert(Prefix(prefix.to_owned()));
+    }
 }
 
 /// Renders the problem a response carries; a bare error status becomes one, its headers kept.

@@ -74,8 +74,12 @@ codes! {
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Username or password is wrong.";
     /// The access token is missing, forged, expired or of the wrong kind.
     TokenInvalid = "token_invalid", UNAUTHORIZED, "The access token is missing or not valid.";
+    /// The refresh token is missing, forged or of another kind.
+    RefreshTokenInvalid = "refresh_token_invalid", UNAUTHORIZED, "The refresh token is missing or not valid.";
     /// The session behind the token has ended.
     SessionRevoked = "session_revoked", UNAUTHORIZED, "This session has ended; sign in again.";
+    /// The password typed once more is wrong.
+    WrongPassword = "wrong_password", FORBIDDEN, "The password is wrong.";
     /// The password was right, but the account is disabled.
     AccountDisabled = "account_disabled", FORBIDDEN, "This account is disabled.";
     /// Accounts are made by an administrator only.
@@ -92,6 +96,8 @@ codes! {
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request took too long to arrive.";
     /// The username belongs to somebody.
     UsernameTaken = "username_taken", CONFLICT, "This username is taken.";
+    /// The change would leave nobody to manage accounts.
+    LastAdmin = "last_admin", CONFLICT, "There must be an administrator left.";
     /// The body is over the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large.";
     /// The body is not said to be JSON.

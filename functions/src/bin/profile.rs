@@ -1,9 +1,10 @@
-//! `GET /me` as a Lambda function.
+//! `/me`, what users see and change of themselves, as a Lambda function.
 
 use std::process::ExitCode;
 
 use functions::{lambda, profile};
+use shared::secrets::Pepper;
 
 fn main() -> ExitCode {
-    lambda::main(|app, ()| Ok(profile::router(app.clone())))
+    lambda::main(|app, pepper: Pepper| Ok(profile::router(app.clone(), app.passwords(pepper))))
 }

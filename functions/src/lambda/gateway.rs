@@ -13,7 +13,7 @@ use lambda_http::http::uri::PathAndQuery;
 use lambda_http::request::RequestContext;
 use lambda_http::tower::{Service, ServiceExt};
 use shared::client_address::Peer;
-use shared::front::RequestId;
+use shared::front::{Prefix, RequestId};
 
 /// What every path may be prefixed with: CloudFront sends `/api/*` here unchanged.
 const API_PREFIX: &str = "/api";
@@ -38,7 +38,9 @@ fn from_gateway(event: lambda_http::Request) -> Request {
     };
     let source: Option<IpAddr> = context.http.source_ip.as_deref().and_then(|ip| ip.parse().ok());
     let path = client_path(request.uri().path(), context.stage.as_deref());
+    let prefix = request.uri().path().strip_suffix(path).unwrap_or_default().to_owned();
     let uri = with_path(request.uri(), path);
+    request.extensions_mut().insert(Prefix(prefix));
     *request.uri_mut() = uri;
     if let Some(source) = source {
         request.extensions_mut().insert(Peer(source));

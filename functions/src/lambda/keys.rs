@@ -115,6 +115,19 @@ impl Keys for Pepper {
     }
 }
 
+/// Signs tokens, but knows no password.
+impl Keys for Signing {
+    const VARIABLES: &'static [&'static str] = &[SIGNING_ARN];
+
+    async fn fetch(store: &Store) -> Result<Self, WrongKeys> {
+        store.signing().await
+    }
+
+    async fn belong_to(&self, db: &Database, named: Named) -> Result<(), CheckError> {
+        check_signing(db, self).await.map_err(|error| named.name(SIGNING_ARN, error))
+    }
+}
+
 /// Checks passwords and signs tokens.
 impl Keys for (Pepper, Signing) {
     const VARIABLES: &'static [&'static str] = &[PEPPER_ARN, SIGNING_ARN];
@@ -125,7 +138,7 @@ impl Keys for (Pepper, Signing) {
 
     async fn belong_to(&self, db: &Database, named: Named) -> Result<(), CheckError> {
         self.0.belong_to(db, named).await?;
-        check_signing(db, &self.1).await.map_err(|error| named.name(SIGNING_ARN, error))
+        self.1.belong_to(db, named).await
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -11,9 +12,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::access_token::Verifier;
 use shared::clock::Clock;
-use shared::db::{self, Database};
+use shared::db::{self, Database, users};
 use shared::front::Front;
 use shared::password::Passwords;
+use shared::role::Role;
 use shared::secrets::Keys;
 use shared::settings::{self, Reader};
 use sqlx::PgPool;
@@ -117,6 +119,7 @@ impl TestApp {
         let tokens = functions::TokenKeys::new(&app, keys.signing.clone()).unwrap();
         let node = realtime::Node::start(node, Arc::clone(&front), Some(auth)).unwrap();
         let routes = functions::router(&app, &passwords, &tokens);
+        let routes = Router::new().nest("/api", routes.clone()).merge(routes);
         let routes = front.layer(routes.merge(node.router()).merge(node.admin_router()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -184,6 +187,12 @@ impl TestApp {
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         let text = |name: &str| answer.body[name].as_str().unwrap().to_owned();
         SignedIn { access: text("access_token"), refresh: text("refresh_token") }
+    }
+
+    /// Makes the user an administrator, as `cargo dev grant-admin` does.
+    pub(crate) async fn make_admin(&self, name: &str) {
+        let granted = users::grant_role(&self.owner, name, Role::Admin, self.clock.now()).await;
+        assert_eq!(granted.unwrap(), Some(true));
     }
 
     /// Calls a route with an access token, and JSON if there is any.

@@ -18,4 +18,5 @@ mod profile;
 mod realtime;
 mod register;
 mod run;
+mod session;
 mod statements;

@@ -1,5 +1,7 @@
 //! `GET /me`, and the session check that every route with a token makes.
 
+mod change;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode};

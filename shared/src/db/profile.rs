@@ -1,5 +1,8 @@
 //! What users see and change of themselves.
 
+pub mod change;
+pub mod export;
+
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -3,6 +3,9 @@
 //! [`checked!`] puts the check before a handler's own statement, so that a revocation holds on the
 //! very next call and costs no round trip.
 
+pub mod own;
+pub mod refresh;
+
 use std::time::Duration;
 
 use sqlx::PgExecutor;

@@ -126,3 +126,23 @@ async fn the_requests_own_origin_counts_only_when_its_host_is_checked() {
     assert_eq!(response.status(), StatusCode::OK);
     assert!(!response.headers().contains_key("access-control-allow-origin"));
 }
+
+#[test]
+fn plain_loopback_is_http_at_an_address_of_this_machine() {
+    for (public, host, plain) in [
+        ("http://localhost:8080", "localhost:8080", true),
+        ("http://127.0.0.1:8080", "localhost:8080", true),
+        ("https://localhost", "localhost", false),
+        ("https://app.example.com", "localhost:8080", false),
+        ("http://app.example.com", "app.example.com", false),
+        ("", "localhost:8080", true),
+        ("", "127.0.0.1:8080", true),
+        ("", "[::1]:8080", true),
+        ("", "api.example.com", false),
+    ] {
+        let front = front(&[("PUBLIC_URL", public)]);
+        let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+        let uri = Uri::from_static("/");
+        assert_eq!(front.is_plain_loopback(&headers, &uri), plain, "{public} {host}");
+    }
+}

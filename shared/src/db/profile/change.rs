@@ -1,0 +1,186 @@
+//! How users change their own account, and end it.
+
+use std::time::Duration;
+
+use sqlx::{Acquire, PgExecutor, Postgres};
+use time::OffsetDateTime;
+
+use super::Profile;
+use crate::access_token::Claims;
+use crate::credentials::{Bio, DisplayName};
+use crate::db::sessions::{checked, parse_roles};
+use crate::db::{Error, admins, notices};
+use crate::extract::{Caller, Change};
+use crate::password::Stored;
+
+/// How long nobody else may have the name of a deleted account. No setting: it is what people were
+/// promised when they deleted it.
+const NAME_RESERVED: Duration = Duration::from_hours(30 * 24);
+
+/// Changes the caller's profile and writes the audit row, in one statement; the profile after it.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], or the statement's.
+pub async fn change(
+    db: impl PgExecutor<'_>,
+    claims: &Claims,
+    display_name: &Change<DisplayName>,
+    bio: &Change<Bio>,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<Profile, Error> {
+    let row = checked!(
+        write r#", changed AS (
+               UPDATE users u SET
+                   display_name = CASE WHEN $6::bool THEN $7 ELSE u.display_name END,
+                   bio = CASE WHEN $8::bool THEN $9 ELSE u.bio END
+               FROM caller WHERE u.id = caller.id
+               RETURNING u.id, u.display_name, u.bio
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
+               SELECT $3, 'user_updated', id, id, session, $10::text::inet, $11, $12 FROM caller
+           )
+           SELECT caller.id, username, changed.display_name, changed.bio, email,
+                  roles AS "roles!", created_at
+           FROM caller JOIN changed ON changed.id = caller.id"#,
+        claims,
+        now,
+        display_name.is_change(),
+        display_name.value().map(DisplayName::as_str),
+        bio.is_change(),
+        bio.value().map(Bio::as_str),
+        caller.address.0.to_string(),
+        caller.user_agent,
+        caller.request_id
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or(Error::SessionRevoked)?;
+    Ok(Profile {
+        id: row.id,
+        username: row.username,
+        display_name: row.display_name,
+        bio: row.bio,
+        email: row.email,
+        roles: parse_roles(&row.roles),
+        created_at: row.created_at,
+    })
+}
+
+/// Sets the caller's password, ends their other sessions, tells the nodes, writes the audit row: one
+/// statement. `false`, and nothing done, when the password is no longer the one set at `verified`.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], or the statement's.
+pub async fn set_password(
+    db: impl PgExecutor<'_>,
+    claims: &Claims,
+    verified: OffsetDateTime,
+    new: &Stored,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    let row = checked!(
+        own r#", changed AS (
+               UPDATE passwords p SET scheme = $6, pepper_id = $7, hash = $8, changed_at = $3
+               FROM caller WHERE p.user_id = caller.id AND p.changed_at = $9
+               RETURNING p.user_id
+           ), raised AS (
+               UPDATE users SET version = version + 1 WHERE id IN (SELECT user_id FROM changed)
+           ), ended AS (
+               -- The caller's own stays; it was just seen.
+               UPDATE sessions s SET
+                   revoked_at = CASE WHEN s.id <> caller.session THEN $3 END,
+                   revoked_reason = CASE WHEN s.id <> caller.session THEN 'password_changed' END,
+                   seen_counter = CASE WHEN s.id <> caller.session THEN s.seen_counter
+                                       ELSE greatest(s.seen_counter, $4) END
+               FROM caller JOIN changed ON changed.user_id = caller.id
+               WHERE s.user_id = caller.id AND s.revoked_at IS NULL
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
+               SELECT $3, 'authn_password_change', id, id, session, $10::text::inet, $11, $12
+               FROM caller JOIN changed ON changed.user_id = caller.id
+           )
+           SELECT (SELECT count(pg_notify($13, 'user ' || user_id)) FROM changed) > 0 AS "changed!"
+           FROM caller"#,
+        claims,
+        now,
+        new.scheme.as_str(),
+        new.pepper_id,
+        new.hash,
+        verified,
+        caller.address.0.to_string(),
+        caller.user_agent,
+        caller.request_id,
+        notices::REVOKED
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or(Error::SessionRevoked)?;
+    Ok(row.changed)
+}
+
+/// What became of a wish to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// The account is gone.
+    Done,
+    /// The password changed meanwhile.
+    Changed,
+    /// It is the last administrator's.
+    LastAdmin,
+}
+
+/// Deletes the caller's account and all that hangs on it, keeps the name from others, tells the nodes,
+/// writes the audit row, in one transaction.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], or a statement's.
+pub async fn delete(
+    db: impl Acquire<'_, Database = Postgres>,
+    claims: &Claims,
+    verified: OffsetDateTime,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<Deletion, Error> {
+    let mut transaction = db.begin().await?;
+    admins::hold(&mut *transaction).await?;
+    let row = checked!(
+        own r#", last AS (
+               SELECT FROM caller WHERE 'admin' = ANY(roles) AND NOT EXISTS (
+                   SELECT FROM user_roles r JOIN users u ON u.id = r.user_id
+                   WHERE r.role = 'admin' AND u.status = 'active' AND u.id <> caller.id)
+           ), gone AS (
+               DELETE FROM users u USING caller, passwords p
+               WHERE u.id = caller.id AND p.user_id = u.id AND p.changed_at = $6
+                 AND NOT EXISTS (SELECT FROM last)
+               RETURNING u.id, u.username_key
+           ), reserved AS (
+               INSERT INTO reserved_names (username_key, free_at) SELECT username_key, $7 FROM gone
+               ON CONFLICT (username_key) DO UPDATE SET free_at = excluded.free_at
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
+               SELECT $3, 'user_deleted', id, id, $1, $8::text::inet, $9, $10 FROM gone
+           )
+           SELECT (SELECT count(pg_notify($11, 'user ' || id)) FROM gone) > 0 AS "gone!",
+                  EXISTS (SELECT FROM last) AS "last!"
+           FROM caller"#,
+        claims,
+        now,
+        verified,
+        now + NAME_RESERVED,
+        caller.address.0.to_string(),
+        caller.user_agent,
+        caller.request_id,
+        notices::REVOKED
+    )
+    .fetch_optional(&mut *transaction)
+    .await?
+    .ok_or(Error::SessionRevoked)?;
+    transaction.commit().await?;
+    Ok(match row {
+        row if row.gone => Deletion::Done,
+        row if row.last => Deletion::LastAdmin,
+        _ => Deletion::Changed,
+    })
+}

@@ -1,0 +1,57 @@
+//! Everything that is held about a user.
+
+use serde_json::Value;
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+
+use crate::access_token::Claims;
+use crate::db::Error;
+use crate::db::sessions::checked;
+
+/// Most rows of the audit log in an export, the newest ones. No setting: it keeps the answer under what
+/// a Lambda function may send, 6 MB.
+const AUDIT_ROWS: i64 = 10_000;
+
+/// All of it as JSON, secrets left out: the salt of a session and the hash of a password are what we
+/// check others by, and tell nothing of the user. `subjects` are the MACs of all that the account signs
+/// in with.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], or the statement's.
+pub async fn export(
+    db: impl PgExecutor<'_>,
+    claims: &Claims,
+    subjects: &[Vec<u8>],
+    now: OffsetDateTime,
+) -> Result<Value, Error> {
+    let row = checked!(
+        read r#" SELECT jsonb_build_object(
+                   'exported_at', $3::timestamptz,
+                   'user', (SELECT to_jsonb(u) FROM users u WHERE u.id = caller.id),
+                   'password', (SELECT jsonb_build_object('changed_at', p.changed_at)
+                                FROM passwords p WHERE p.user_id = caller.id),
+                   'roles', (SELECT coalesce(jsonb_agg(to_jsonb(r) - 'user_id' ORDER BY r.role), '[]')
+                             FROM user_roles r WHERE r.user_id = caller.id),
+                   'sessions', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'salt' - 'user_id'
+                                                          ORDER BY s.created_at), '[]')
+                                FROM sessions s WHERE s.user_id = caller.id),
+                   'sign_ins', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                           'network', encode(f.network, 'hex'), 'failures', f.count,
+                                           'last_at', f.last_at, 'locked_until', f.locked_until,
+                                           'known_until', f.known_until) ORDER BY f.last_at), '[]')
+                                FROM failures f WHERE f.subject = ANY($6::bytea[])),
+                   'audit', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id DESC), '[]')
+                             FROM (SELECT * FROM audit
+                                   WHERE subject = caller.id OR actor = caller.id
+                                   ORDER BY id DESC LIMIT $7) a)
+                 ) AS "all!" FROM caller"#,
+        claims,
+        now,
+        subjects,
+        AUDIT_ROWS
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or(Error::SessionRevoked)?;
+    Ok(row.all)
+}
