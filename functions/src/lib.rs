@@ -14,6 +14,7 @@ pub mod session;
 pub mod settings;
 mod tokens;
 mod user;
+pub mod users;
 
 use std::sync::Arc;
 
@@ -64,5 +65,6 @@ pub fn router(app: &App, passwords: &Passwords, tokens: &TokenKeys) -> Router {
         .merge(login::router(app.clone(), passwords.clone(), tokens.clone()))
         .merge(session::router(app.clone(), tokens.clone()))
         .merge(profile::router(app.clone(), passwords.clone()))
+        .merge(users::router(app.clone(), passwords.clone()))
         .merge(discovery::router(app.clone()))
 }

@@ -1,10 +1,12 @@
 //! Postgres: the pool, its errors, the migrations; all SQL is in the modules below.
 
 mod admins;
+pub mod audit;
 pub mod buckets;
 pub mod failures;
 pub mod notices;
 pub mod passwords;
+mod permitted;
 pub mod profile;
 pub mod roles;
 pub mod sessions;
@@ -45,6 +47,9 @@ pub enum Error {
     /// The session behind the token has ended.
     #[error("the session has ended")]
     SessionRevoked,
+    /// No role of the caller has the permission.
+    #[error("the permission is missing")]
+    Forbidden,
     /// A named constraint refused the row.
     #[error("constraint {0} refused the row")]
     Constraint(String),
@@ -98,6 +103,7 @@ impl From<Error> for Problem {
                 Self::unavailable()
             }
             Error::SessionRevoked => Self::new(Code::SessionRevoked),
+            Error::Forbidden => Self::new(Code::Forbidden),
             // A constraint that a caller did not turn into an answer of its own is a fault, too.
             Error::Constraint(_) | Error::Fault(_) => {
                 tracing::error!(%error, "statement failed");

@@ -1,5 +1,7 @@
 //! What handlers take from a request: the fields of a JSON body, and who is calling.
 
+pub mod parameters;
+
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
@@ -218,6 +220,24 @@ impl Fields {
             Some(_) => Err(Invalid::new("wrong_type", format!("Send {name} as a text."))),
             None => return Some(None),
         };
+        parsed.map(Some).map_err(|invalid| self.refuse(name, invalid)).ok()
+    }
+
+    /// Takes a list of texts that may be missing, which is `Some(None)`; what is wrong with it is
+    /// remembered.
+    pub fn optional_list<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(Vec<String>) -> std::result::Result<T, Invalid>,
+    ) -> Option<Option<T>> {
+        let text = |value| if let Value::String(text) = value { Some(text) } else { None };
+        let texts = match self.map.remove(name) {
+            Some(Value::Array(values)) => values.into_iter().map(text).collect::<Option<Vec<_>>>(),
+            Some(_) => None,
+            None => return Some(None),
+        };
+        let wrong = || Invalid::new("wrong_type", format!("Send {name} as a list of texts."));
+        let parsed = texts.ok_or_else(wrong).and_then(parse);
         parsed.map(Some).map_err(|invalid| self.refuse(name, invalid)).ok()
     }
 

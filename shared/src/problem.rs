@@ -82,6 +82,8 @@ codes! {
     WrongPassword = "wrong_password", FORBIDDEN, "The password is wrong.";
     /// The password was right, but the account is disabled.
     AccountDisabled = "account_disabled", FORBIDDEN, "This account is disabled.";
+    /// The caller is known, and may not do this.
+    Forbidden = "forbidden", FORBIDDEN, "You may not do this.";
     /// Accounts are made by an administrator only.
     RegistrationClosed = "registration_closed", FORBIDDEN, "Registration is closed.";
     /// A page of another origin called.

@@ -2,7 +2,7 @@
 
 mod configuration;
 mod pages;
-mod routes;
+pub(crate) mod routes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

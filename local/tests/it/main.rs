@@ -20,3 +20,4 @@ mod register;
 mod run;
 mod session;
 mod statements;
+mod users;

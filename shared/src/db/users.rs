@@ -1,5 +1,8 @@
 //! Accounts.
 
+pub mod list;
+pub mod manage;
+
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;

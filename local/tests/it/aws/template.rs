@@ -10,7 +10,7 @@ use document::{
 };
 
 /// Each function: its binary, the secrets it may read, its routes.
-const FUNCTIONS: [(&str, &[&str], &[&str]); 5] = [
+const FUNCTIONS: [(&str, &[&str], &[&str]); 6] = [
     ("register", &["DatabaseSecretArn", "PepperSecretArn"], &["POST /register"]),
     ("login", &["DatabaseSecretArn", "PepperSecretArn", "SigningSecretArn"], &["POST /login"]),
     (
@@ -22,6 +22,18 @@ const FUNCTIONS: [(&str, &[&str], &[&str]); 5] = [
         "session",
         &["DatabaseSecretArn", "SigningSecretArn"],
         &["POST /token/refresh", "POST /logout", "GET /me/sessions", "DELETE /me/sessions/{id}"],
+    ),
+    (
+        "users",
+        &["DatabaseSecretArn", "PepperSecretArn"],
+        &[
+            "GET /users",
+            "GET /users/{id}",
+            "PATCH /users/{id}",
+            "POST /users/{id}/revoke",
+            "POST /users/{id}/unlock",
+            "GET /audit",
+        ],
     ),
     ("discovery", &["DatabaseSecretArn"], &["GET /.well-known/jwks.json", "GET /health"]),
 ];

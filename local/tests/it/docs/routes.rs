@@ -39,6 +39,12 @@ fn problems_of(source: &str, handler: &str) -> BTreeSet<String> {
     code_spans(problems).into_iter().map(str::to_owned).collect()
 }
 
+/// The names of all routes of the functions, in order.
+pub(crate) fn functions_route_names() -> Vec<String> {
+    let names: BTreeSet<String> = functions_routes().into_iter().map(|route| route.name).collect();
+    names.into_iter().collect()
+}
+
 fn functions_routes() -> Vec<Route> {
     let sources = files("rs").into_iter();
     let sources = sources.filter(|path| path.parent() == Some(&root().join("functions/src")));

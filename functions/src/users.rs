@@ -1,0 +1,324 @@
+//! `/users` and `GET /audit`: managing accounts, for who has the permission.
+//!
+//! Nothing here reads or sets a password.
+
+use axum::extract::{FromRef, Path, State};
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use shared::access_token::Claims;
+use shared::db::audit;
+use shared::db::users::list::{self, Status};
+use shared::db::users::manage::{self, Changed, Wish};
+use shared::extract::parameters::Parameters;
+use shared::extract::{Caller, Fields, Invalid};
+use shared::password::Passwords;
+use shared::problem::{Code, Problem, Result};
+use shared::role::{Permission, Role};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::App;
+use crate::bearer::Bearer;
+
+/// Entries of a page unless another number is asked for.
+const PAGE: i64 = 50;
+/// Most entries of a page. No setting: an answer stays under a megabyte.
+const LARGEST_PAGE: i64 = 200;
+
+/// The routes of this endpoint.
+pub fn router(app: App, passwords: Passwords) -> Router {
+    Router::new()
+        .route("/users", get(list_users))
+        .route("/users/{id}", get(show))
+        .route("/users/{id}", patch(change))
+        .route("/users/{id}/revoke", post(revoke))
+        .route("/users/{id}/unlock", post(unlock))
+        .route("/audit", get(list_audit))
+        .with_state(Users { app, passwords })
+}
+
+#[derive(Debug, Clone)]
+struct Users {
+    app: App,
+    /// For the MACs under which failures are counted.
+    passwords: Passwords,
+}
+
+impl FromRef<Users> for App {
+    fn from_ref(users: &Users) -> Self {
+        users.app.clone()
+    }
+}
+
+/// An account, as who manages it sees it.
+#[derive(Debug, Serialize)]
+struct User {
+    id: Uuid,
+    username: String,
+    display_name: Option<String>,
+    email: Option<String>,
+    status: &'static str,
+    roles: Vec<Role>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+impl From<list::User> for User {
+    fn from(user: list::User) -> Self {
+        let list::User { id, username, display_name, email, status, roles, created_at } = user;
+        Self { id, username, display_name, email, status: status.as_str(), roles, created_at }
+    }
+}
+
+/// One account.
+#[derive(Debug, Serialize)]
+struct Shown {
+    user: User,
+}
+
+/// A page of accounts.
+#[derive(Debug, Serialize)]
+struct UsersPage {
+    users: Vec<User>,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// `GET /users?search=&status=&role=&cursor=&limit=` → 200 `{users, next_cursor}`, by username.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `validation_failed`, `unavailable`.
+async fn list_users(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut parameters: Parameters,
+) -> Result<Json<UsersPage>> {
+    let begins = parameters.take("search", |text| Ok(text.to_lowercase()));
+    let status = parameters.take("status", parse_status);
+    let role = parameters.take("role", parse_role);
+    let after = parameters.take("cursor", parse_cursor);
+    let limit = parameters.take("limit", parse_limit);
+    let filters = begins.zip(status).zip(role).zip(after).zip(limit);
+    let ((((begins, status), role), after), limit) = parameters.finish(filters)?;
+    let limit = limit.unwrap_or(PAGE);
+    // One more than is shown, to know whether there is a next page.
+    let query = list::Query { begins, status, role, after, limit: limit + 1 };
+    let found = list::list(app.db.pool(), &claims, &query, &caller, app.clock.now());
+    let mut users: Vec<User> = app.db.run(found).await?.into_iter().map(User::from).collect();
+    let more = cut(&mut users, limit);
+    let last = users.last().filter(|_| more);
+    let next_cursor = last.map(|user| URL_SAFE_NO_PAD.encode(user.username.to_lowercase()));
+    Ok(Json(UsersPage { users, next_cursor }))
+}
+
+/// Leaves one page, and says whether there was more.
+fn cut<T>(entries: &mut Vec<T>, limit: i64) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    more
+}
+
+/// `GET /users/{id}` → 200 `{user}`.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+async fn show(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>> {
+    let user = find(&app, &claims, parse_id(&id), Permission::UsersRead, &caller).await?;
+    Ok(Json(Shown { user: user.into() }))
+}
+
+async fn find(
+    app: &App,
+    claims: &Claims,
+    id: Uuid,
+    permission: Permission,
+    caller: &Caller,
+) -> Result<list::User> {
+    let found = list::find(app.db.pool(), claims, id, permission, caller, app.clock.now());
+    app.db.run(found).await?.ok_or_else(|| Problem::new(Code::NotFound))
+}
+
+/// `PATCH /users/{id} {"roles", "status"}` → 200 `{user}`; what is left out stays.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `last_admin`,
+/// `unavailable`.
+async fn change(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+    mut fields: Fields,
+) -> Result<Json<Shown>> {
+    let roles = fields.optional_list("roles", parse_roles);
+    let status = fields.optional_text("status", |text| parse_status(&text));
+    let (roles, status) = fields.finish(roles.zip(status))?;
+    let (wish, now) = (Wish { roles, status }, app.clock.now());
+    let changed = manage::change(app.db.pool(), &claims, parse_id(&id), &wish, &caller, now);
+    match app.db.run(changed).await? {
+        Changed::Done(user) => Ok(Json(Shown { user: user.into() })),
+        Changed::NotFound => Err(Problem::new(Code::NotFound)),
+        Changed::LastAdmin => Err(Problem::new(Code::LastAdmin)),
+    }
+}
+
+/// `POST /users/{id}/revoke` → 204: all sessions of the account end.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+async fn revoke(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let (db, now) = (app.db.pool(), app.clock.now());
+    done(app.db.run(manage::revoke(db, &claims, parse_id(&id), &caller, now)).await?)
+}
+
+/// `POST /users/{id}/unlock` → 204: the locks and the stop of the account end.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+async fn unlock(
+    State(Users { app, passwords }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let user = find(&app, &claims, parse_id(&id), Permission::UsersWrite, &caller).await?;
+    let identifiers = [Some(user.username), user.email].into_iter().flatten();
+    let subjects: Vec<_> =
+        identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase())).collect();
+    let (db, now) = (app.db.pool(), app.clock.now());
+    done(app.db.run(manage::unlock(db, &claims, user.id, &subjects, &caller, now)).await?)
+}
+
+fn done(found: bool) -> Result<StatusCode> {
+    if found { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::new(Code::NotFound)) }
+}
+
+/// An event of the audit log.
+#[derive(Debug, Serialize)]
+struct Entry {
+    id: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    event: String,
+    actor: Option<Uuid>,
+    subject: Option<Uuid>,
+    session: Option<Uuid>,
+    address: Option<std::net::IpAddr>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+    detail: Option<Value>,
+}
+
+impl From<audit::Entry> for Entry {
+    fn from(entry: audit::Entry) -> Self {
+        let audit::Entry { id, at, event, actor, subject, session, .. } = entry;
+        let audit::Entry { address, user_agent, request_id, detail, .. } = entry;
+        Self { id, at, event, actor, subject, session, address, user_agent, request_id, detail }
+    }
+}
+
+/// A page of the audit log.
+#[derive(Debug, Serialize)]
+struct AuditPage {
+    entries: Vec<Entry>,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// `GET /audit?event=&actor=&subject=&session=&since=&until=&cursor=&limit=` → 200
+/// `{entries, next_cursor}`, the newest first.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `validation_failed`, `unavailable`.
+async fn list_audit(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut parameters: Parameters,
+) -> Result<Json<AuditPage>> {
+    let event = parameters.take("event", |text| Ok(text.to_owned()));
+    let actor = parameters.take("actor", parse_uuid);
+    let subject = parameters.take("subject", parse_uuid);
+    let session = parameters.take("session", parse_uuid);
+    let since = parameters.take("since", parse_time);
+    let until = parameters.take("until", parse_time);
+    let before = parameters.take("cursor", parse_place);
+    let limit = parameters.take("limit", parse_limit);
+    let who = actor.zip(subject).zip(session);
+    let filters = event.zip(who).zip(since.zip(until)).zip(before.zip(limit));
+    let (((event, ((actor, subject), session)), (since, until)), (before, limit)) =
+        parameters.finish(filters)?;
+    let shown = limit.unwrap_or(PAGE);
+    let limit = shown + 1;
+    let query = audit::Query { event, actor, subject, session, since, until, before, limit };
+    let found = audit::list(app.db.pool(), &claims, &query, &caller, app.clock.now());
+    let mut entries: Vec<Entry> = app.db.run(found).await?.into_iter().map(Entry::from).collect();
+    let more = cut(&mut entries, shown);
+    let next_cursor = entries.last().filter(|_| more).map(|entry| entry.id.to_string());
+    Ok(Json(AuditPage { entries, next_cursor }))
+}
+
+/// An id of the path. What is no id is one that nobody has; who may ask is checked all the same.
+fn parse_id(text: &str) -> Uuid {
+    text.parse().unwrap_or(Uuid::nil())
+}
+
+/// Result of a value that was sent.
+type Parsed<T> = std::result::Result<T, Invalid>;
+
+fn parse_uuid(text: &str) -> Parsed<Uuid> {
+    text.parse().map_err(|_| Invalid::new("unknown_value", "Send a UUID."))
+}
+
+fn parse_status(text: &str) -> Parsed<Status> {
+    let wrong = || Invalid::new("unknown_value", "Send `active` or `disabled`.");
+    Status::find(text).ok_or_else(wrong)
+}
+
+fn parse_role(text: &str) -> Parsed<Role> {
+    let wrong = || Invalid::new("unknown_value", "Send `member`, `moderator` or `admin`.");
+    Role::find(text).ok_or_else(wrong)
+}
+
+/// The roles an account is to have; every account is a member.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that Fields::optional_list calls")]
+fn parse_roles(names: Vec<String>) -> Parsed<Vec<Role>> {
+    let given: Vec<Role> = names.iter().map(|name| parse_role(name)).collect::<Parsed<_>>()?;
+    Ok(Role::ALL.into_iter().filter(|role| *role == Role::Member || given.contains(role)).collect())
+}
+
+fn parse_cursor(text: &str) -> Parsed<String> {
+    let wrong = || Invalid::new("unknown_value", "Send the `next_cursor` of the page before.");
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
+    String::from_utf8(bytes).ok().filter(|name| !name.contains('\0')).ok_or_else(wrong)
+}
+
+fn parse_place(text: &str) -> Parsed<i64> {
+    let wrong = "Send the `next_cursor` of the page before.";
+    text.parse().map_err(|_| Invalid::new("unknown_value", wrong))
+}
+
+fn parse_limit(text: &str) -> Parsed<i64> {
+    let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+    let wrong =
+        || Invalid::new("unknown_value", format!("Send a number from 1 to {LARGEST_PAGE}."));
+    limit.ok_or_else(wrong)
+}
+
+fn parse_time(text: &str) -> Parsed<OffsetDateTime> {
+    let wrong = |_| Invalid::new("unknown_value", "Send a time like `2026-11-22T20:00:00Z`.");
+    OffsetDateTime::parse(text, &Rfc3339).map_err(wrong)
+}
