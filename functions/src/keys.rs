@@ -43,6 +43,24 @@ pub async fn check_signing(db: &Database, signing: &Signing) -> Result<(), Check
     }
 }
 
+/// The signing set's current key verifies: enough to go on signing with it, also while the rest of a
+/// rotation is still to be published.
+///
+/// # Errors
+/// [`CheckError::Keys`] when it does not.
+pub async fn check_current(db: &Database, signing: &Signing) -> Result<(), CheckError> {
+    let kid = thumbprint(&signing.current.public_key()?);
+    let published = db.run(db::signing_keys::list(db.pool())).await?;
+    let current = published.iter().find(|key| key.kid == kid);
+    if current.is_some_and(|key| key.retire_at.is_none()) {
+        return Ok(());
+    }
+    Err(WrongKeys::new(format!(
+        "the signing key {kid} is not one that this database has published, or was retired"
+    ))
+    .into())
+}
+
 /// The pepper holds every key that some password needs.
 ///
 /// # Errors

@@ -88,7 +88,7 @@ impl Session {
         let token = token.and_then(|token| RefreshToken::parse(token.expose_secret()));
         let token = token.ok_or_else(invalid)?;
         let salt = self.admit(token.session, caller, now).await?;
-        if !token.is_genuine(self.tokens.signing(), &salt) {
+        if !token.is_genuine(&self.tokens.held().signing, &salt) {
             return Err(invalid());
         }
         let presented = Presented {

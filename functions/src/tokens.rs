@@ -1,6 +1,6 @@
 //! The answer that hands out tokens: what signs them, and how the refresh token travels.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Json;
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -11,17 +11,27 @@ use shared::access_token::{Issuer, Subject};
 use shared::problem::{Problem, Result};
 use shared::refresh_token;
 use shared::secrets::{Signing, WrongKeys};
+use shared::settings::Tokens;
 use time::OffsetDateTime;
 
 use crate::App;
 use crate::cookie::Cookies;
 use crate::user::User;
 
-/// What makes tokens, for the endpoints that may read the signing keys.
+/// What makes tokens, for the endpoints that may read the signing keys. Every copy has the same set.
 #[derive(Debug, Clone)]
 pub struct TokenKeys {
+    settings: Tokens,
+    held: Arc<RwLock<Arc<Held>>>,
+}
+
+/// A set of keys, the same for the length of a request.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Signs access tokens.
     issuer: Issuer,
-    signing: Arc<Signing>,
+    /// Makes refresh tokens, which are held against it.
+    pub(crate) signing: Signing,
 }
 
 /// A session that tokens are made for.
@@ -64,13 +74,24 @@ impl TokenKeys {
     /// # Errors
     /// [`WrongKeys`] when they do not hold.
     pub fn new(app: &App, signing: Signing) -> std::result::Result<Self, WrongKeys> {
-        let issuer = Issuer::new(&signing, app.settings.tokens.clone())?;
-        Ok(Self { issuer, signing: Arc::new(signing) })
+        let settings = app.settings.tokens.clone();
+        let held = Held::new(&settings, signing)?;
+        Ok(Self { settings, held: Arc::new(RwLock::new(Arc::new(held))) })
     }
 
-    /// What refresh tokens are held against.
-    pub(crate) fn signing(&self) -> &Signing {
-        &self.signing
+    /// Signs with these keys from now on. Requests under way end with the set they began with.
+    ///
+    /// # Errors
+    /// [`WrongKeys`] when they do not hold; nothing is changed then.
+    pub fn replace(&self, signing: Signing) -> std::result::Result<(), WrongKeys> {
+        let held = Arc::new(Held::new(&self.settings, signing)?);
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = held;
+        Ok(())
+    }
+
+    /// The set that holds now.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// 200 with an access token and the session's refresh token.
@@ -81,8 +102,10 @@ impl TokenKeys {
         now: OffsetDateTime,
     ) -> Result<Response> {
         let Granted { subject, salt, idle_until, user } = granted;
-        let refresh = refresh_token::issue(&self.signing, subject.session, subject.counter, salt);
-        let access = self.issuer.issue(subject, now).map_err(|error| Problem::internal(&error))?;
+        let held = self.held();
+        let Held { issuer, signing } = &*held;
+        let refresh = refresh_token::issue(signing, subject.session, subject.counter, salt, now);
+        let access = issuer.issue(subject, now).map_err(|error| Problem::internal(&error))?;
         let (in_body, cookie) = match delivery {
             Delivery::Body => (Some(refresh.expose_secret()), None),
             Delivery::Cookie(cookies) => (None, Some(cookies.set(&refresh, idle_until - now))),
@@ -90,7 +113,7 @@ impl TokenKeys {
         let body = Json(Handed {
             access_token: access.expose_secret(),
             token_type: "Bearer",
-            expires_in: self.issuer.lifetime(),
+            expires_in: issuer.lifetime(),
             refresh_token: in_body,
             user,
         });
@@ -99,5 +122,11 @@ impl TokenKeys {
         let mut response = (no_store, body).into_response();
         response.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
         Ok(response)
+    }
+}
+
+impl Held {
+    fn new(settings: &Tokens, signing: Signing) -> std::result::Result<Self, WrongKeys> {
+        Ok(Self { issuer: Issuer::new(&signing, settings.clone())?, signing })
     }
 }

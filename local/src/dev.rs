@@ -4,8 +4,10 @@ mod admin;
 pub mod aws_tools;
 mod db;
 mod keys;
+mod owner;
 mod prepare;
 mod redis;
+mod rotate_keys;
 mod runner;
 mod services;
 mod test;
@@ -38,6 +40,8 @@ enum Command {
     Db,
     /// Make a set of keys for a database given by `DATABASE_URL`.
     Keys(keys::Arguments),
+    /// Make the next signing key current, and new ones; nobody is signed out.
+    RotateKeys,
     /// Give a user the role `admin`.
     GrantAdmin(admin::Arguments),
     /// Write `.sqlx/` anew from the queries, so that they compile without a database.
@@ -59,6 +63,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::With(given) => test::with(machine, given).await,
         Command::Db => db::db(&choice).await,
         Command::Keys(arguments) => keys::keys(&choice, &arguments).await,
+        Command::RotateKeys => rotate_keys::rotate_keys(&choice).await,
         Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
         Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }

@@ -1,8 +1,11 @@
-//! The keys file of the private database: made with it, kept beside it, never made again.
+//! The keys file: made with the private database, kept beside it, never made again, rotated.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+pub(crate) mod rotate;
+pub(crate) mod watch;
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -35,27 +38,53 @@ pub(crate) fn of_cluster(file: &Path, data: &Path) -> anyhow::Result<Keys> {
 /// If the file is there or cannot be written.
 pub(crate) fn create(file: &Path) -> anyhow::Result<Keys> {
     let keys = Keys::generate(Clock::System.now())?;
-    let write = || -> std::io::Result<()> {
-        // Whole or not at all: written beside, then linked to its name, which fails if that is taken.
-        let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-        let mut unnamed = tempfile::Builder::new()
-            .prefix(".keys-")
-            .make_in(dir.unwrap_or(Path::new(".")), |path| {
-                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-            })?;
-        let text = keys.to_json().map_err(std::io::Error::other)?;
-        unnamed.write_all(text.as_bytes())?;
-        unnamed.as_file().sync_all()?;
-        unnamed.persist_noclobber(file)?;
-        Ok(())
+    let write = || {
+        // Written beside, then linked to its name, which fails if that is taken.
+        unnamed(file, &keys)?.persist_noclobber(file)?;
+        Ok::<_, io::Error>(())
     };
     write().with_context(|| format!("cannot write {}", file.display()))?;
     Ok(keys)
 }
 
+/// Writes the set in the place of the one in `file`: whoever reads it, also after a crash, finds the
+/// old one or the new one, whole. It stays its owner's, and for the owner alone.
+///
+/// # Errors
+/// If it cannot be written; the old set is there then.
+fn replace(file: &Path, keys: &Keys) -> anyhow::Result<()> {
+    let write = || {
+        // A link stays one, and leads to the new set.
+        let file = fs::canonicalize(file)?;
+        let owner = fs::metadata(&file)?;
+        let written = unnamed(&file, keys)?;
+        std::os::unix::fs::fchown(written.as_file(), Some(owner.uid()), Some(owner.gid()))?;
+        written.persist(&file)?;
+        // The name is on the disk before the database speaks of these keys.
+        File::open(directory(&file))?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The set in a file beside `file`, on the disk, without that name yet; removed if it never gets it.
+fn unnamed(file: &Path, keys: &Keys) -> io::Result<tempfile::NamedTempFile<File>> {
+    let mut unnamed =
+        tempfile::Builder::new().prefix(".keys-").make_in(directory(file), |path| {
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+        })?;
+    let text = keys.to_json().map_err(io::Error::other)?;
+    unnamed.write_all(text.as_bytes())?;
+    unnamed.as_file().sync_all()?;
+    Ok(unnamed)
+}
+
+fn directory(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -77,6 +106,22 @@ mod tests {
         let error = of_cluster(&dir.path().join("keys.json"), dir.path()).unwrap_err().to_string();
         assert!(error.contains("put the file back"), "{error}");
         assert!(error.contains(&format!("({})", dir.path().display())), "{error}");
+    }
+
+    #[test]
+    fn a_replaced_set_is_whole_for_its_user_alone_and_behind_the_same_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("keys.json"), dir.path().join("link"));
+        create(&file).unwrap();
+        std::os::unix::fs::symlink("keys.json", &link).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let other = Keys::generate(Clock::System.now()).unwrap();
+        replace(&link, &other).unwrap();
+        let public = |keys: &Keys| keys.signing.current.public_key().unwrap();
+        assert_eq!(public(&Keys::read(&file).unwrap()), public(&other));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a file was left beside it");
     }
 
     #[test]

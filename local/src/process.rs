@@ -13,6 +13,7 @@ use shared::front::Front;
 
 use crate::banner::Banner;
 use crate::home;
+use crate::keys::watch::Watch;
 use crate::listen::{self, Listening};
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -48,6 +49,8 @@ struct Process {
     router: Router,
     /// The bound port.
     listening: Listening,
+    /// Takes on rotated keys.
+    watch: Watch,
     /// Serving connections.
     db: Database,
     /// The database itself.
@@ -77,23 +80,32 @@ impl Process {
         let front = Front::new(functions.http.clone());
         let auth = realtime::Auth::new(db.clone(), functions.tokens.clone(), Clock::System);
         let node = realtime::Node::start(settings.node, Arc::clone(&front), Some(auth))?;
-        let router = front.layer(router(functions, &db, &store, &node).await?);
+        let app = App::new(db.clone(), Clock::System, functions);
+        let tokens = TokenKeys::new(&app, store.keys.signing.clone())?;
+        let router = front.layer(router(&app, &tokens, &store, &node).await?);
+        let watch = Watch {
+            file: store.keys_file.clone(),
+            every: settings.keys_file_interval,
+            db: db.clone(),
+            tokens,
+        };
         drop(progress);
         let ipv6 = listening.listeners.len() > 1;
         let database = &store.description;
         Banner { port: listening.port, moved, ipv6, database }.print()?;
-        Ok(Self { node, router, listening, db, store })
+        Ok(Self { node, router, listening, watch, db, store })
     }
 
     /// Serves until a signal or until Postgres is given up, then lets everybody finish.
     async fn serve(self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
-        let Self { node, router, listening, db, mut store } = self;
+        let Self { node, router, listening, watch, db, mut store } = self;
         let mut serving = Box::pin(realtime::serve(listening.listeners, router, &node));
         let end = tokio::select! {
             () = &mut serving => Err(anyhow::anyhow!("it stopped accepting connections")),
             _ = signals.next() => Ok(ExitCode::SUCCESS),
             why = store.given_up() => Err(anyhow::anyhow!(why)),
             () = node.failed() => Err(anyhow::anyhow!("a part of the node failed; the log says which")),
+            () = watch.run() => Err(anyhow::anyhow!("it stopped looking at its keys")),
         };
         let drained = async { tokio::join!(node.drain(), serving) };
         tokio::select! {
@@ -109,17 +121,15 @@ impl Process {
 
 /// The functions at the root and under `/api`, the node, and the page at `/`.
 async fn router(
-    settings: functions::settings::Settings,
-    db: &Database,
+    app: &App,
+    tokens: &TokenKeys,
     store: &Store,
     node: &realtime::Node,
 ) -> anyhow::Result<Router> {
-    check_signing(db, &store.keys.signing).await?;
-    check_pepper(db, &store.keys.pepper).await?;
-    let app = App::new(db.clone(), Clock::System, settings);
+    check_signing(&app.db, &store.keys.signing).await?;
+    check_pepper(&app.db, &store.keys.pepper).await?;
     let passwords = app.passwords(store.keys.pepper.clone());
-    let tokens = TokenKeys::new(&app, store.keys.signing.clone())?;
-    let api = functions::router(&app, &passwords, &tokens);
+    let api = functions::router(app, &passwords, tokens);
     let node = node.router().merge(node.admin_router());
     Ok(Router::new().nest("/api", api.clone()).merge(api).merge(node).merge(home::router()))
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shared::settings::{Database, Log, Reader, Value, WrongSettings};
 
@@ -16,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) port: Option<u16>,
     /// Which database and keys to use.
     pub(crate) store: Choice,
+    /// `KEYS_FILE_INTERVAL`: how often the keys file is looked at.
+    pub(crate) keys_file_interval: Duration,
     /// How the database is reached. Its address comes from the store.
     pub(crate) database: Database,
     /// The functions' own.
@@ -46,6 +49,12 @@ impl Settings {
                 "The port to listen on, 8080 by default; `cargo run` then takes the next free one up to 8089, and any free one for `0`.",
             ),
             store: Choice::read(reader),
+            keys_file_interval: reader.get_in(
+                "KEYS_FILE_INTERVAL",
+                "10s",
+                ("1s", "5min"),
+                "How often `cargo run` looks whether `cargo dev rotate-keys` has written its keys file anew.",
+            ),
             database: Database::at("", reader),
             functions: functions::settings::Settings::read(
                 reader,
@@ -55,6 +64,18 @@ impl Settings {
             log: Log::read(reader),
         }
     }
+}
+
+/// The functions' settings in this process's environment, for commands that work on what they use.
+///
+/// # Errors
+/// With every wrong value.
+pub(crate) fn of_functions() -> Result<functions::settings::Settings, WrongSettings> {
+    let mut reader = Reader::from_env();
+    let platform = functions::settings::Platform::Process;
+    let settings = functions::settings::Settings::read(&mut reader, platform);
+    reader.finish()?;
+    Ok(settings)
 }
 
 /// Every variable that the local process reads, for `docs/configuration.md`.

@@ -1,6 +1,6 @@
 //! The database of the local process and the keys that belong to it: private ones, or given ones.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -10,11 +10,15 @@ use shared::settings::Reader;
 use sqlx::Connection as _;
 
 use crate::child::Account;
+use crate::keys::rotate::{self, Lives};
 use crate::lock::Lock;
 use crate::postgres::{Cluster, DATABASE, Durability, Postgres};
 use crate::progress::Progress;
 use crate::settings::Machine;
-use crate::{database, keys, places};
+use crate::{database, keys, places, settings};
+
+/// The file with the keys of the private database, beside its data.
+const PRIVATE_KEYS: &str = "keys.json";
 
 /// Which database and keys to use.
 #[derive(Debug, Clone)]
@@ -56,6 +60,19 @@ impl Choice {
         Ok(places::reachable(local, account.as_ref(), places::SYSTEM_DATA))
     }
 
+    /// Where the keys are: beside the private database, or in `KEYS_FILE`.
+    ///
+    /// # Errors
+    /// If there is a given database and no `KEYS_FILE`.
+    pub(crate) fn keys_path(&self) -> anyhow::Result<PathBuf> {
+        if self.database_url.is_none() {
+            return Ok(self.home()?.join(PRIVATE_KEYS));
+        }
+        self.keys_file.clone().context(
+            "DATABASE_URL needs KEYS_FILE, the keys of that database; `cargo dev keys FILE --register` makes the first set",
+        )
+    }
+
     /// The private cluster, found but not started.
     ///
     /// # Errors
@@ -90,24 +107,22 @@ impl Store {
     /// If there is none to be had, it cannot be brought up to date, or its keys are missing.
     pub(crate) async fn open(choice: &Choice, progress: &Progress) -> anyhow::Result<Self> {
         match &choice.database_url {
-            Some(url) => Self::given(url, choice.keys_file.as_deref(), progress).await,
+            Some(url) => Self::given(url, choice.keys_path()?, progress).await,
             None => Self::private(choice, progress).await,
         }
     }
 
     async fn given(
         url: &SecretString,
-        keys_file: Option<&Path>,
+        keys_file: PathBuf,
         progress: &Progress,
     ) -> anyhow::Result<Self> {
-        let keys_file = keys_file.context(
-            "DATABASE_URL needs KEYS_FILE, the keys of that database; `cargo dev keys FILE --register` makes the first set",
-        )?;
-        let keys = Keys::read(keys_file)?;
+        let keys = Keys::read(&keys_file)?;
         progress.step("Bringing the database up to date");
-        database::migrate(url.expose_secret()).await?.close().await?;
+        let mut owner = database::migrate(url.expose_secret()).await?;
+        rotate::finish(&mut owner, &keys.signing, Lives::of(&settings::of_functions()?)).await?;
+        owner.close().await?;
         let description = "the one in DATABASE_URL".to_owned();
-        let keys_file = keys_file.to_owned();
         Ok(Self { url: url.clone(), keys, keys_file, description, private: None })
     }
 
@@ -116,7 +131,7 @@ impl Store {
         places::create_open(&home)?;
         let lock = Lock::take(&home)?;
         let cluster = choice.cluster(progress).await?;
-        let keys_file = home.join("keys.json");
+        let keys_file = home.join(PRIVATE_KEYS);
         let keys = keys::of_cluster(&keys_file, cluster.data())?;
         let server = cluster.installation();
         let server = format!("PostgreSQL {} ({})", server.version, server.bin.display());
@@ -136,6 +151,7 @@ impl Store {
         let postgres = Postgres::start(cluster).await?;
         let mut owner = database::create(&url).await?;
         signing_keys::register_first(&mut owner, &keys.signing).await?;
+        rotate::finish(&mut owner, &keys.signing, Lives::of(&settings::of_functions()?)).await?;
         owner.close().await?;
         let private = Some((postgres, lock));
         Ok(Self { url: url.into(), keys, keys_file, description, private })

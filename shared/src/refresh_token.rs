@@ -8,6 +8,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::secrets::{Key, Signing};
@@ -31,18 +32,23 @@ pub struct RefreshToken {
     mac: [u8; MAC_BYTES],
 }
 
-/// Makes the token of a session with the newest refresh key.
+/// Makes the token of a session with the refresh key of this time.
 ///
 /// # Panics
 /// For a set that `Signing::check` refuses: without refresh keys, or with too long an id.
-pub fn issue(keys: &Signing, session: Uuid, counter: u64, salt: &[u8]) -> SecretString {
-    let newest = keys.refresh.iter().max_by_key(|(_, refresh)| refresh.created_at);
-    let (id, refresh) = newest.expect("Signing::check refuses a set without refresh keys");
+pub fn issue(
+    keys: &Signing,
+    session: Uuid,
+    counter: u64,
+    salt: &[u8],
+    now: OffsetDateTime,
+) -> SecretString {
+    let (id, key) = keys.refresh_key(now);
     let mut token = vec![VERSION, u8::try_from(id.len()).expect("ids have at most 32 bytes")];
     token.extend_from_slice(id.as_bytes());
     token.extend_from_slice(session.as_bytes());
     token.extend_from_slice(&counter.to_be_bytes());
-    let mac = context(&refresh.key, &token, salt).sign();
+    let mac = context(key, &token, salt).sign();
     token.extend_from_slice(mac.as_ref());
     URL_SAFE_NO_PAD.encode(token).into()
 }
@@ -88,17 +94,18 @@ impl RefreshToken {
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
-    use time::OffsetDateTime;
 
     use super::*;
     use crate::secrets::Keys;
 
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
     #[test]
     fn a_token_is_genuine_only_with_its_key_and_its_salt() {
-        let keys = Keys::generate(OffsetDateTime::UNIX_EPOCH).unwrap().signing;
-        let others = Keys::generate(OffsetDateTime::UNIX_EPOCH).unwrap().signing;
+        let keys = Keys::generate(NOW).unwrap().signing;
+        let others = Keys::generate(NOW).unwrap().signing;
         let session = Uuid::now_v7();
-        let text = issue(&keys, session, 7, b"salt");
+        let text = issue(&keys, session, 7, b"salt", NOW);
         let token = RefreshToken::parse(text.expose_secret()).unwrap();
         assert_eq!((token.session, token.counter), (session, 7));
         assert!(token.is_genuine(&keys, b"salt"));
@@ -108,8 +115,8 @@ mod tests {
 
     #[test]
     fn every_changed_byte_is_noticed() {
-        let keys = Keys::generate(OffsetDateTime::UNIX_EPOCH).unwrap().signing;
-        let text = issue(&keys, Uuid::now_v7(), 0, b"salt");
+        let keys = Keys::generate(NOW).unwrap().signing;
+        let text = issue(&keys, Uuid::now_v7(), 0, b"salt", NOW);
         let bytes = URL_SAFE_NO_PAD.decode(text.expose_secret()).unwrap();
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod rotation;
 
 /// Bytes of a symmetric key.
 const KEY_BYTES: usize = 32;
@@ -112,7 +113,7 @@ pub struct Signing {
     pub current: SigningKey,
     /// Signs after the next rotation; its public half is already published.
     pub next: SigningKey,
-    /// Keys of refresh tokens by id (1 to 32 bytes); the newest makes new ones.
+    /// Keys of refresh tokens by id (1 to 32 bytes); [`Signing::refresh_key`] makes new ones.
     pub refresh: BTreeMap<String, RefreshKey>,
 }
 
@@ -133,7 +134,7 @@ pub struct SigningKey {
 pub struct RefreshKey {
     /// 256 bits.
     pub key: Key,
-    /// When it was made; kept 31 days after a newer one.
+    /// When it was made; kept [`rotation::REFRESH_KEPT`] after a newer one.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
 }

@@ -46,6 +46,8 @@ pub(crate) struct TestApp {
     pub(crate) keys: Keys,
     /// The app's hashing, whose rounds are counted.
     pub(crate) passwords: Passwords,
+    /// What signs the app's tokens.
+    pub(crate) tokens: functions::TokenKeys,
     /// Verifies the app's tokens.
     pub(crate) verifier: Verifier,
     /// Dropped last, with its database.
@@ -124,7 +126,7 @@ impl TestApp {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { realtime::serve(vec![listener], routes, &node).await });
-        Self { address, owner, clock, keys, passwords, verifier, database }
+        Self { address, owner, clock, keys, passwords, tokens, verifier, database }
     }
 
     /// The owner's URL of the app's database.

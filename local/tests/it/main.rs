@@ -17,6 +17,7 @@ mod outage;
 mod profile;
 mod realtime;
 mod register;
+mod rotation;
 mod run;
 mod session;
 mod statements;

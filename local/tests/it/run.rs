@@ -6,6 +6,7 @@ mod ends;
 pub(crate) mod keywire;
 mod machine;
 mod roles;
+mod rotate;
 mod start;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -61,7 +61,12 @@ impl Bench {
 
 fn published(keys: &Signing, retire_at: Option<OffsetDateTime>) -> PublicKey {
     let public_key = keys.current.public_key().unwrap();
-    PublicKey { kid: thumbprint(&public_key), public_jwk: public_jwk(&public_key), retire_at }
+    PublicKey {
+        kid: thumbprint(&public_key),
+        public_jwk: public_jwk(&public_key),
+        created_at: keys.current.created_at,
+        retire_at,
+    }
 }
 
 #[test]
@@ -199,7 +204,7 @@ async fn what_is_no_token_is_refused() {
     for token in ["", ".", "..", "a.b.c", "e30.e30.e30", "\u{e9}.\u{e9}.\u{e9}", &long] {
         assert!(bench.refused(token).await, "{token:.20}");
     }
-    let refresh = refresh_token::issue(&bench.keys, Uuid::now_v7(), 3, &[7; 32]);
+    let refresh = refresh_token::issue(&bench.keys, Uuid::now_v7(), 3, &[7; 32], bench.now);
     assert!(bench.refused(refresh.expose_secret()).await, "a refresh token");
     let mut flipped = bench.good().into_bytes();
     let middle = flipped.len() / 2;

@@ -1,8 +1,12 @@
 //! Public halves of the signing keys: what verifies tokens, without any secret.
 
+mod rotation;
+
 use serde_json::Value;
 use sqlx::{Acquire, PgExecutor, Postgres};
 use time::OffsetDateTime;
+
+pub use rotation::{Rotation, Standing};
 
 use super::Error;
 use crate::access_token::{public_jwk, thumbprint};
@@ -15,6 +19,8 @@ pub struct PublicKey {
     pub kid: String,
     /// The JWK, public members only.
     pub public_jwk: Value,
+    /// When it was published; for the first keys, when they were made.
+    pub created_at: OffsetDateTime,
     /// From when its tokens no longer verify; `None` for the current and the next key.
     pub retire_at: Option<OffsetDateTime>,
 }
@@ -26,7 +32,7 @@ pub struct PublicKey {
 pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<PublicKey>, Error> {
     let keys = sqlx::query_as!(
         PublicKey,
-        "SELECT kid, public_jwk, retire_at FROM signing_keys ORDER BY created_at, kid"
+        "SELECT kid, public_jwk, created_at, retire_at FROM signing_keys ORDER BY created_at, kid"
     );
     Ok(keys.fetch_all(db).await?)
 }
@@ -66,7 +72,7 @@ pub async fn register_first(
     Ok(inserted.rows_affected() > 0)
 }
 
-/// Why the first keys could not be published.
+/// Why keys could not be published.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The set's keys do not hold.

@@ -14,7 +14,7 @@ use super::keywire::Start;
 use super::{LONG, alive, open_dir, until};
 
 /// The `dev` program with its files under `dir`.
-fn dev(dir: &Path) -> Command {
+pub(super) fn dev(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dev"));
     command.env_clear().env("PATH", super::machine().postgres.path.unwrap()).env("HOME", dir);
     command.env("LOCAL_DIR", dir.join("local")).env("TMPDIR", dir).current_dir(dir);
@@ -23,11 +23,13 @@ fn dev(dir: &Path) -> Command {
     command
 }
 
-async fn output(mut command: Command) -> Output {
+/// Runs it to its end.
+pub(super) async fn output(mut command: Command) -> Output {
     timeout(LONG, command.output()).await.expect("it did not end").unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+/// What was written.
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

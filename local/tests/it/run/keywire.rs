@@ -163,6 +163,11 @@ impl Keywire {
         self.request(&format!("GET {path}"), "Accept: */*", "").await
     }
 
+    /// Gets with an access token.
+    pub(crate) async fn get_as(&self, path: &str, token: &str) -> Answer {
+        self.request(&format!("GET {path}"), &format!("Authorization: Bearer {token}"), "").await
+    }
+
     async fn request(&self, line: &str, head: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let text = format!(
