@@ -3,6 +3,7 @@
 mod admin;
 pub mod aws_tools;
 mod db;
+mod import;
 mod keys;
 mod owner;
 mod prepare;
@@ -42,6 +43,8 @@ enum Command {
     Keys(keys::Arguments),
     /// Make the next signing key current, and new ones; nobody is signed out.
     RotateKeys,
+    /// Import the accounts of another app with their bcrypt hashes.
+    ImportUsers(import::Arguments),
     /// Give a user the role `admin`.
     GrantAdmin(admin::Arguments),
     /// Write `.sqlx/` anew from the queries, so that they compile without a database.
@@ -64,6 +67,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::Db => db::db(&choice).await,
         Command::Keys(arguments) => keys::keys(&choice, &arguments).await,
         Command::RotateKeys => rotate_keys::rotate_keys(&choice).await,
+        Command::ImportUsers(arguments) => import::import_users(&choice, &arguments).await,
         Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
         Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }

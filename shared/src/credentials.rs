@@ -71,14 +71,23 @@ impl Username {
         }
     }
 
+    /// Takes the name that an account had in another app as it is, if it can be typed at sign-in.
+    ///
+    /// # Errors
+    /// [`Invalid`] with code `required`, `too_long` or `invalid_characters`.
+    pub fn imported(text: String) -> Result<Self, Invalid> {
+        let Identifier(_) = Identifier::parse(text.clone())?;
+        Ok(Self(text))
+    }
+
     /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What must be unique: the name in lower case.
+    /// What must be unique: the name in lower case, as [`Identifier::username_key`] looks it up.
     pub fn key(&self) -> String {
-        self.0.to_ascii_lowercase()
+        self.0.to_lowercase()
     }
 }
 
@@ -250,6 +259,18 @@ mod tests {
         ] {
             assert_eq!(code(Username::parse(name.to_owned())), expected, "{name:?}");
         }
+    }
+
+    #[test]
+    fn an_imported_name_is_found_by_what_is_typed_at_sign_in() {
+        for name in ["Sir Old Name", "\u{c4}rger", "x", "\u{130}stanbul"] {
+            let imported = Username::imported(name.to_owned()).unwrap();
+            let typed = Identifier::parse(name.to_owned()).unwrap();
+            assert_eq!(Some(imported.key().as_str()), typed.username_key(), "{name}");
+            assert_eq!(imported.as_str(), name);
+        }
+        assert_eq!(code(Username::imported("a\0b".to_owned())), "invalid_characters");
+        assert_eq!(code(Username::imported("x".repeat(255))), "too_long");
     }
 
     #[test]

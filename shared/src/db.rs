@@ -4,6 +4,7 @@ mod admins;
 pub mod audit;
 pub mod buckets;
 pub mod failures;
+pub mod imports;
 pub mod notices;
 pub mod passwords;
 mod permitted;

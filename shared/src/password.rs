@@ -5,6 +5,7 @@
 //! bcrypt of the password as sent, cut at 72 bytes as the old app did; they are replaced at sign-in.
 
 mod bcrypt_work;
+mod imported;
 mod policy;
 mod threads;
 
@@ -18,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+pub use imported::NotTaken;
 pub use policy::{Policy, Rules};
 use threads::{Failed, Threads};
 

@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 mod dev;
 mod ends;
+mod import;
 pub(crate) mod keywire;
 mod machine;
 mod roles;

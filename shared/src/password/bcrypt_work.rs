@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bcrypt::{BcryptError, HashParts};
 
 /// Highest cost of any hash: each step doubles the work, and 15 takes two seconds.
-const MAX_COST: u32 = 15;
+pub(super) const MAX_COST: u32 = 15;
 /// Hashed when there is nothing to check: its answer is thrown away.
 const DUMMY_INPUT: &[u8] = b"no such account";
 /// Of 16 bytes, as every salt.
