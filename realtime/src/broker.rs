@@ -1,8 +1,11 @@
 //! Between nodes: what a client publishes here reaches the clients of every other node.
 
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use crate::hub::{Hub, Room};
 use crate::metrics::Metrics;
@@ -54,6 +57,8 @@ pub trait Broker: Debug + Send + Sync {
 #[derive(Debug)]
 pub struct Inbound {
     queue: Queue<Publication>,
+    /// Rung while more than half its cap waits.
+    crowded: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -61,13 +66,18 @@ impl Inbound {
     /// An empty way in that takes `cap` bytes.
     pub fn new(cap: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         let rules = Rules { cap, patience: Patience::default() };
-        Arc::new(Self { queue: Queue::new(rules), metrics })
+        Arc::new(Self { queue: Queue::new(rules), crowded: Notify::new(), metrics })
     }
 
     /// Takes what another node sent; never waits. Over the cap it is dropped and counted.
     pub fn push(&self, publication: Publication) {
         match self.queue.push(publication) {
-            Ok(()) => self.metrics.relay_received.increment(1),
+            Ok(()) => {
+                self.metrics.relay_received.increment(1);
+                if self.queue.share() > 0.5 {
+                    self.crowded.notify_one();
+                }
+            }
             Err(Full) => self.metrics.relay_dropped_in.increment(1),
         }
     }
@@ -83,8 +93,19 @@ impl Inbound {
             // Not held while it waits for the next: the shards end with the node.
             let Some(hub) = hub.upgrade() else { return };
             // One order for all is kept by this being the only task that delivers.
-            if let Err(error) = hub.publish(&room, next).await {
+            let mut publishing = pin!(hub.publish(&room, next));
+            let published = loop {
+                tokio::select! {
+                    biased;
+                    published = &mut publishing => break published,
+                    () = self.crowded.notified() => hub.hurry(true),
+                }
+            };
+            if let Err(error) = published {
                 tracing::debug!(%error, "a relayed message was not delivered");
+            }
+            if self.queue.share() < 0.25 {
+                hub.hurry(false);
             }
             tokio::task::consume_budget().await;
         }

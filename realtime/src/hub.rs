@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ mod doors;
 pub(crate) use doors::{Door, Shared};
 
 /// Bytes of relayed messages that may be under way to a home shard; more wait in the relay's own
-/// queue, which tells the other nodes to go slow.
+/// queue.
 const RELAY_BYTES: usize = 256 * 1024;
 
 /// A room on this node, by number.
@@ -105,13 +105,16 @@ impl Hub {
             })
             .unzip();
         let queues = &settings.queues;
+        let rules = Rules { cap: queues.connection.0, patience: queues.patience };
         let shared = Arc::new(Shared {
-            rules: Rules { cap: queues.connection.0, patience: queues.patience },
+            rules,
+            hurried_rules: rules.hurried(),
             metrics,
             broker,
             shards: doors.into(),
             links: Links::new(count),
             relay_relief: Notify::new(),
+            hurried: AtomicBool::new(false),
             ended: Notify::new(),
             settings,
         });
@@ -188,6 +191,19 @@ impl Hub {
             payload,
             from,
         })
+    }
+
+    /// Whether readers get less time, because what other nodes send piles up: over Redis those cannot be
+    /// told to wait, so what finds no room would be lost for everybody here.
+    pub(crate) fn hurry(&self, hurried: bool) {
+        let before = self.shared.hurried.swap(hurried, Ordering::SeqCst);
+        if hurried && !before {
+            for door in &self.shared.shards {
+                if door.inbox.send(Envelope::Review).is_err() {
+                    tracing::debug!("a shard that has ended waits for nobody");
+                }
+            }
+        }
     }
 
     /// Sends every client away with 1012, in random order and evenly over the window.

@@ -46,6 +46,13 @@ pub(crate) struct Pressure {
 }
 
 impl Rules {
+    /// The same with as little patience for a slow reader as for a stalled one: to be waited for it must
+    /// take half its cap in `STALL_TIMEOUT`.
+    pub(crate) fn hurried(self) -> Self {
+        let Patience { stall, pause } = self.patience;
+        Self { patience: Patience { stall, pause: pause.min(stall) }, ..self }
+    }
+
     /// Whether so many waiting bytes are more than half the cap.
     pub(crate) fn is_pressing(&self, bytes: usize) -> bool {
         bytes > self.cap / 2

@@ -38,6 +38,7 @@ use connection::{Connection, Task};
 use flush::Flush;
 use link::{Envelope, Joining, Sender};
 use members::Members;
+use memory::Account;
 use part::Part;
 use wheel::Wheel;
 
@@ -73,8 +74,8 @@ pub(crate) struct Shard {
     review_at: Cell<Option<Instant>>,
     /// How many have held a message so far: what gives each its turn.
     turns: Cell<u64>,
-    /// Bytes that connections here make the node hold.
-    held_bytes: Cell<usize>,
+    /// What connections here make the node hold.
+    memory: Rc<Account>,
     /// Where sockets are read into.
     read_buffer: RefCell<Box<[u8]>>,
 }
@@ -125,6 +126,7 @@ async fn run(shard: Rc<Shard>) {
 impl Shard {
     fn new(index: usize, shared: Arc<Shared>, inbox: UnboundedReceiver<Envelope>) -> Self {
         let wheel = Wheel::new(shared.settings.heartbeat.interval, Instant::now());
+        let told = Arc::clone(&shared.shards[index].held_bytes);
         Self {
             index,
             shared,
@@ -139,7 +141,7 @@ impl Shard {
             pausing: RefCell::default(),
             review_at: Cell::new(None),
             turns: Cell::new(0),
-            held_bytes: Cell::new(0),
+            memory: Account::new(told),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into()),
         }
     }
@@ -171,6 +173,7 @@ impl Shard {
                 self.part(&room).arrived(self, frames);
             }
             Envelope::Relief => self.relieve(),
+            Envelope::Review => self.review(Instant::now()),
             Envelope::SendAway { window, done } => {
                 spawn_local(away::send_away(Rc::clone(self), window, done));
             }

@@ -83,6 +83,13 @@ impl<T: Cost> Queue<T> {
         self.pop().map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// The share of the cap that waits.
+    pub fn share(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let share = |bytes| bytes as f64 / self.rules.cap.max(1) as f64;
+        share(self.lock().bytes)
+    }
+
     /// The reader took bytes.
     pub fn accepted(&self) {
         self.lock().pressure.accepted();

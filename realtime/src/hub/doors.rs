@@ -30,6 +30,10 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     /// Rung when the relay may send again.
     pub(crate) relay_relief: Notify,
+    /// What holds for them while other nodes send faster than readers here let them.
+    pub(crate) hurried_rules: Rules,
+    /// Whether they do.
+    pub(crate) hurried: AtomicBool,
     /// Rung when a shard has ended.
     pub(crate) ended: Notify,
 }
@@ -44,7 +48,7 @@ pub(crate) struct Door {
     /// Whether something on it waits for relief that another shard may bring.
     pub(crate) waiting: AtomicBool,
     /// Bytes its connections make the node hold.
-    pub(crate) held_bytes: AtomicUsize,
+    pub(crate) held_bytes: Arc<AtomicUsize>,
 }
 
 impl Door {
@@ -53,12 +57,17 @@ impl Door {
             inbox,
             load: AtomicUsize::new(0),
             waiting: AtomicBool::new(false),
-            held_bytes: AtomicUsize::new(0),
+            held_bytes: Arc::default(),
         }
     }
 }
 
 impl Shared {
+    /// What holds for the queue of each connection now.
+    pub(crate) fn rules(&self) -> &Rules {
+        if self.hurried.load(Ordering::Relaxed) { &self.hurried_rules } else { &self.rules }
+    }
+
     /// Sends something of which `bytes` are accounted until [`Self::arrived`].
     ///
     /// # Errors

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::Shard;
+use super::memory::Frames;
 use super::part::{Batch, Part};
 use super::queue::{Class, Full};
 use crate::close::CloseCode;
@@ -103,7 +103,7 @@ impl Connection {
     fn leave(&self, shard: &Shard) {
         self.leave_room(shard);
         let outbox = self.outbox.take();
-        shard.account(outbox.queue.bytes() + self.unread.take(), 0);
+        shard.memory.change(outbox.queue.entry_bytes() + self.unread.take(), 0);
         shard.connections.borrow_mut().remove(self.places.get().0);
         shard.shared.shards[shard.index].load.fetch_sub(1, Ordering::Relaxed);
     }
@@ -127,9 +127,11 @@ impl Connection {
         }
     }
 
-    /// Asks it to close. Nothing is delivered to it from now on.
+    /// Asks it to close. Nothing is delivered to it from now on, unless it is sent away; then what it
+    /// cannot take makes it a slow one, which gets nothing behind what it missed.
     pub(super) fn end(&self, code: CloseCode) {
-        if self.ending.get().is_none() {
+        let before = self.ending.get();
+        if before.is_none() || (before == Some(CloseCode::Restart) && code == CloseCode::Slow) {
             self.ending.set(Some(code));
             self.wake();
         }
@@ -165,7 +167,7 @@ impl Connection {
                     return None;
                 }
             }
-            self.enqueue(shard, Class::Kept, batch.shared(), written);
+            self.enqueue(shard, Class::Kept, batch.shared(shard), written);
             self.outbox.borrow_mut().queue.refused(Instant::now());
             if self.misses() && written > 0 {
                 // The rest of a frame is lost: no Close can follow.
@@ -174,7 +176,7 @@ impl Connection {
             // It waits for the socket from here on.
             self.wake();
         } else {
-            self.enqueue(shard, Class::Kept, batch.shared(), 0);
+            self.enqueue(shard, Class::Kept, batch.shared(shard), 0);
         }
         (!self.misses()).then_some(written)
     }
@@ -190,22 +192,21 @@ impl Connection {
         self: &Rc<Self>,
         shard: &Shard,
         class: Class,
-        frames: Bytes,
+        frames: Frames,
         written: usize,
     ) {
         let now = Instant::now();
-        let cost = frames.len() - written + ENTRY_BYTES;
-        if !shard.has_room_for(cost) {
+        if !shard.has_room_for(ENTRY_BYTES) {
             self.end(CloseCode::Slow);
         }
-        if self.ending.get() == Some(CloseCode::Slow) {
+        if self.misses() {
             return;
         }
-        let rules = &shard.shared.rules;
+        let rules = shard.shared.rules();
         let mut outbox = self.outbox.borrow_mut();
-        let before = outbox.queue.bytes();
+        let before = outbox.queue.entry_bytes();
         let pushed = outbox.queue.push(class, frames, written, rules, now);
-        shard.account(before, outbox.queue.bytes());
+        shard.memory.change(before, outbox.queue.entry_bytes());
         let pauses = outbox.queue.pauses_until(rules, now);
         drop(outbox);
         if let Err(Full) = pushed {
@@ -219,8 +220,8 @@ impl Connection {
     /// drop, and off the account already.
     pub(super) fn clear(&self, shard: &Shard) {
         let mut outbox = self.outbox.borrow_mut();
-        let before = outbox.queue.bytes() + self.unread.take();
+        let before = outbox.queue.entry_bytes() + self.unread.take();
         outbox.queue.clear();
-        shard.account(before, outbox.queue.bytes());
+        shard.memory.change(before, outbox.queue.entry_bytes());
     }
 }

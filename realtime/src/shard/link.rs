@@ -39,6 +39,8 @@ pub(crate) enum Envelope {
     },
     /// What waits for another shard may be tried again.
     Relief,
+    /// For whom publishers wait is to be looked at anew.
+    Review,
     /// Every client is sent away.
     SendAway {
         /// The time over which.

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use super::Shard;
 use super::connection::Connection;
 use super::link::Envelope;
 use super::members::Members;
+use super::memory::Frames;
 use super::queue::Class;
 use crate::frame::encode;
 use crate::hub::Room;
@@ -21,6 +22,9 @@ use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 
 mod out;
+
+/// How soon publishers ask again whether the way to other nodes has room.
+const RELAY_LOOK: Duration = Duration::from_millis(10);
 
 pub(super) use out::{Batch, Out, Waiting};
 
@@ -205,7 +209,7 @@ impl Part {
             for (to, members) in self.room.members.iter().enumerate() {
                 if to != shard.index && members.load(Ordering::SeqCst) > 0 {
                     let (room, messages) = (Arc::clone(&self.room), batch.joined.messages);
-                    let frames = batch.shared();
+                    let frames = batch.shared(shard).bytes();
                     let sent = shard.shared.send_bytes(shard.sender(), to, frames.len(), |from| {
                         Envelope::Deliver { room, frames, messages, from }
                     });
@@ -224,10 +228,11 @@ impl Part {
     pub(super) fn catch_up(&self, shard: &Shard, connection: &Rc<Connection>) {
         let mut out = self.out.borrow_mut();
         if let Some(batch) = out.batch.as_mut().filter(|batch| batch.place <= connection.place()) {
-            connection.enqueue(shard, Class::Kept, batch.shared(), 0);
+            connection.enqueue(shard, Class::Kept, batch.shared(shard), 0);
         }
         if !out.next.bytes.is_empty() {
-            connection.enqueue(shard, Class::Kept, Bytes::copy_from_slice(&out.next.bytes), 0);
+            let frames = Bytes::copy_from_slice(&out.next.bytes);
+            connection.enqueue(shard, Class::Kept, Frames::new(frames, &shard.memory), 0);
         }
     }
 }
@@ -236,7 +241,8 @@ impl Part {
 fn relay_is_busy(shard: &Shard, now: Instant) -> bool {
     let until = shard.shared.broker.pauses_until(now);
     if let Some(until) = until {
-        shard.review_by(until);
+        // It does not ring when it has room again.
+        shard.review_by(until.min(now + RELAY_LOOK));
     }
     until.is_some()
 }

@@ -77,7 +77,7 @@ impl Shard {
         self.relieve();
         let mut next: Option<Instant> = None;
         for connection in self.pausing.take() {
-            let until = connection.pauses_until(&self.shared.rules, now);
+            let until = connection.pauses_until(self.shared.rules(), now);
             if let Some(until) = until.filter(|_| connection.pausing.get()) {
                 next = Some(next.map_or(until, |next| next.min(until)));
                 self.pausing.borrow_mut().push(connection);

@@ -5,15 +5,15 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::time::Instant;
 
-use bytes::Bytes;
-
+use super::memory::Frames;
 use crate::pressure::{ENTRY_BYTES, Pressure, Rules};
 
 /// What may happen to frames when a queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(super) enum Class {
     /// Never dropped: rather the connection is closed 4008.
     Kept,
     /// Dropped first, the oldest before the newest: typing, presence, ephemeral messages.
@@ -22,18 +22,18 @@ pub(crate) enum Class {
 
 /// The cap would be exceeded although nothing droppable is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(super) struct Full;
 
 /// One or more whole frames of one class.
 #[derive(Debug)]
 struct Run {
     class: Class,
-    frames: Bytes,
+    frames: Frames,
 }
 
 /// The queue of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub(super) struct Queue {
     runs: VecDeque<Run>,
     /// Bytes that wait, entries included.
     bytes: usize,
@@ -48,10 +48,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`Full`] when the cap would be exceeded.
-    pub(crate) fn push(
+    pub(super) fn push(
         &mut self,
         class: Class,
-        frames: Bytes,
+        frames: Frames,
         written: usize,
         rules: &Rules,
         now: Instant,
@@ -88,7 +88,7 @@ impl Queue {
 
     /// What to write next, as far as `slices` and `limit` bytes reach; tells how many slices and
     /// how many bytes.
-    pub(crate) fn next<'a>(&'a self, slices: &mut [IoSlice<'a>], limit: usize) -> (usize, usize) {
+    pub(super) fn next<'a>(&'a self, slices: &mut [IoSlice<'a>], limit: usize) -> (usize, usize) {
         let (mut count, mut bytes, mut skip) = (0, 0, self.written);
         for (slice, run) in slices.iter_mut().zip(&self.runs) {
             if bytes >= limit {
@@ -103,7 +103,7 @@ impl Queue {
     }
 
     /// The reader took so many of the bytes that [`Self::next`] told.
-    pub(crate) fn taken(&mut self, bytes: usize, rules: &Rules, now: Instant) {
+    pub(super) fn taken(&mut self, bytes: usize, rules: &Rules, now: Instant) {
         let before = self.bytes;
         self.bytes -= bytes;
         self.written += bytes;
@@ -123,48 +123,62 @@ impl Queue {
     }
 
     /// The reader took bytes that stood before these.
-    pub(crate) fn accepted(&mut self) {
+    pub(super) fn accepted(&mut self) {
         self.pressure.accepted();
     }
 
     /// The reader would not take bytes.
-    pub(crate) fn refused(&mut self, now: Instant) {
+    pub(super) fn refused(&mut self, now: Instant) {
         self.pressure.refused(now);
     }
 
     /// The rest of the frame that is under way: a control frame may go out behind it.
-    pub(crate) fn rest_of_frame(&self) -> &[u8] {
-        let Some(run) = self.runs.front().filter(|_| self.written > 0) else { return &[] };
-        let mut end = 0;
-        while end < self.written {
-            end += frame_bytes(&run.frames[end..]);
+    pub(super) fn rest_of_frame(&self) -> &[u8] {
+        let end = self.frame_under_way().end;
+        self.runs.front().map_or(&[], |run| &run.frames[self.written..end])
+    }
+
+    /// Where in the oldest run the last frame begins and ends of which anything is written.
+    fn frame_under_way(&self) -> Range<usize> {
+        let mut frame = 0..0;
+        if let Some(run) = self.runs.front() {
+            while frame.end < self.written {
+                frame = frame.end..frame.end + frame_bytes(&run.frames[frame.end..]);
+            }
         }
-        &run.frames[self.written..end]
+        frame
     }
 
     /// Drops everything but the rest of the frame that is under way.
-    pub(crate) fn clear(&mut self) {
-        let rest = self.rest_of_frame().len();
-        let begun = self.runs.pop_front().filter(|_| rest > 0);
-        *self = Self { written: if rest > 0 { self.written } else { 0 }, ..Self::default() };
-        if let Some(Run { class, frames }) = begun {
-            self.bytes = rest + ENTRY_BYTES;
-            self.runs.push_back(Run { class, frames: frames.slice(..self.written + rest) });
+    pub(super) fn clear(&mut self) {
+        let begun = self.frame_under_way();
+        let run = self.runs.pop_front();
+        let written = self.written - begun.start;
+        *self = Self::default();
+        if let Some(Run { class, frames }) = run.filter(|_| begun.end > begun.start + written) {
+            self.bytes = begun.len() - written + ENTRY_BYTES;
+            self.written = written;
+            self.runs.push_back(Run { class, frames: frames.copy(begun) });
         }
     }
 
     /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
     /// Bytes that wait, entries included.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// What it costs the node beside the frames, which others may share.
+    pub(super) fn entry_bytes(&self) -> usize {
+        self.runs.len() * ENTRY_BYTES
+    }
+
     /// Until when publishers wait for this reader, at most.
-    pub(crate) fn pauses_until(&self, rules: &Rules, now: Instant) -> Option<Instant> {
+    pub(super) fn pauses_until(&self, rules: &Rules, now: Instant) -> Option<Instant> {
         self.pressure.pauses_until(self.bytes, rules, now)
     }
 }

@@ -318,3 +318,37 @@ async fn garbage_on_the_channel_is_dropped_and_counted() {
     say(&mut ann, "unharmed").await;
     hears(&mut bob, "unharmed").await;
 }
+
+#[tokio::test]
+async fn one_slow_reader_does_not_make_its_node_lose_what_others_send() {
+    // Less than what may wait on the way in, and far more than the slow one takes in a minute.
+    const MESSAGES: usize = 200;
+    let mut settings = CALM.to_vec();
+    settings.extend([("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off"), ("STALL_TIMEOUT", "2s")]);
+    let pair = Pair::over_redis(&settings).await;
+    let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
+    // It goes on taking bytes, just enough to be waited for.
+    let slow = pair.b.connect_narrow().await;
+    let taking = tokio::spawn(async move {
+        let mut stream = slow.into_inner();
+        let mut bytes = [0; 5 * 1024];
+        while matches!(stream.read(&mut bytes).await, Ok(read) if read > 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let speaking = async {
+        for n in 0..MESSAGES {
+            say_bytes(&mut ann, &[&n.to_be_bytes()[..], &vec![0; 60 * 1024]].concat()).await;
+            hear(&mut ann).await;
+        }
+    };
+    let hearing = async {
+        for n in 0..MESSAGES {
+            assert_eq!(hear(&mut bob).await.into_data()[..8], n.to_be_bytes());
+        }
+    };
+    soon("everything", async { tokio::join!(speaking, hearing) }).await;
+    assert_eq!(pair.b.metric("keywire_relay_dropped_total{direction=\"in\"}").await, 0);
+    pair.b.metric_reaches("keywire_closes_total{code=\"4008\",by=\"node\"}", 1).await;
+    taking.abort();
+}

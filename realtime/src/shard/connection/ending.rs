@@ -102,9 +102,14 @@ impl Farewell {
         let Task { connection, shard, .. } = task;
         // What is still queued goes out first when the node is drained, and only then: a slow
         // reader's queue is what it is closed for.
+        let mut end = end;
         if end == End::Ours(CloseCode::Restart) {
             connection.part.catch_up(shard, connection);
-        } else {
+            if connection.ending.get() == Some(CloseCode::Slow) {
+                end = End::Ours(CloseCode::Slow);
+            }
+        }
+        if end != End::Ours(CloseCode::Restart) {
             connection.clear(shard);
         }
         connection.leave_room(shard);

@@ -62,8 +62,7 @@ impl Outbox {
 
     /// Whether there is anything to write.
     pub(super) fn has_work(&self) -> bool {
-        let has_close = !matches!(self.close, Close::No | Close::Said);
-        !self.is_empty() || self.ping || self.pong.is_some() || has_close
+        !self.is_empty() || self.has_control()
     }
 
     /// Writes until nothing is left or the socket takes no more; adds up what it took in `sent`.
@@ -76,8 +75,11 @@ impl Outbox {
     ) -> io::Result<Wrote> {
         loop {
             let (wanted, taken) = if self.urgent.is_empty() {
-                let rest = self.queue.rest_of_frame();
-                if rest.is_empty() && self.take_control() {
+                // Looked for only if needed: it means going through what was written.
+                if self.has_control()
+                    && self.queue.rest_of_frame().is_empty()
+                    && self.take_control()
+                {
                     continue;
                 }
                 if self.queue.is_empty() {
@@ -107,6 +109,11 @@ impl Outbox {
                 return Ok(Wrote::Some);
             }
         }
+    }
+
+    /// Whether a control frame may be due.
+    fn has_control(&self) -> bool {
+        self.ping || self.pong.is_some() || !matches!(self.close, Close::No | Close::Said)
     }
 
     /// Writes messages: the rest of one if a control frame waits, else as many as go at once.

@@ -53,6 +53,8 @@ impl Stopped {
 struct Turn {
     messages: usize,
     bytes: usize,
+    /// Texts and binaries taken in it.
+    said: u64,
     now: Instant,
 }
 
@@ -123,15 +125,16 @@ impl Reader {
 impl Task {
     /// Reads and carries out, until the socket has no more, the turn is over, or something must wait.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<End> {
-        let read = self.take_turn(cx, now);
+        let mut turn = Turn { messages: TURN_MESSAGES, bytes: TURN_BYTES, said: 0, now };
+        let read = self.take_turn(cx, &mut turn);
+        self.shard.shared.metrics.messages.increment(turn.said);
         self.shard.keep_unread(&self.connection, self.reader.held_bytes());
         read
     }
 
-    fn take_turn(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<End> {
-        let mut turn = Turn { messages: TURN_MESSAGES, bytes: TURN_BYTES, now };
-        self.reader.slow_until = self.reader.slow_until.filter(|until| *until > now);
-        match self.go_on(&mut turn) {
+    fn take_turn(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<End> {
+        self.reader.slow_until = self.reader.slow_until.filter(|until| *until > turn.now);
+        match self.go_on(turn) {
             Ok(()) => {}
             Err(end) => return Poll::Ready(end),
         }
@@ -147,7 +150,7 @@ impl Task {
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 Poll::Pending => return Poll::Pending,
             }
-            if let Err(end) = self.read_once(&mut turn) {
+            if let Err(end) = self.read_once(turn) {
                 return Poll::Ready(end);
             }
         }
@@ -210,7 +213,7 @@ impl Task {
         turn: &mut Turn,
     ) -> Result<(Option<Held>, usize), End> {
         let all = bytes.len();
-        let (mut left, mut held, mut messages) = (bytes, None, 0);
+        let (mut left, mut held) = (bytes, None);
         while !left.is_empty()
             && turn.messages > 0
             && self.reader.slow_until.is_none()
@@ -223,11 +226,11 @@ impl Task {
             turn.messages -= usize::from(is_whole);
             match frame {
                 Some(Frame::Text(text)) => {
-                    messages += 1;
+                    turn.said += 1;
                     held = self.say(Kind::Text, text, turn.now);
                 }
                 Some(Frame::Binary(bytes)) => {
-                    messages += 1;
+                    turn.said += 1;
                     held = self.say(Kind::Binary, bytes, turn.now);
                 }
                 Some(Frame::Ping(payload)) => {
@@ -241,7 +244,6 @@ impl Task {
                 self.shard.shared.metrics.pauses_rate.increment(1);
             }
         }
-        self.shard.shared.metrics.messages.increment(messages);
         Ok((held, all - left.len()))
     }
 

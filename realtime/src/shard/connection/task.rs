@@ -176,8 +176,8 @@ impl Task {
         let Some(stream) = connection.stream.get().filter(|_| outbox.has_work()) else {
             return Ok(Wrote::All);
         };
-        let rules = &shard.shared.rules;
-        let (mut sent, before) = (0, outbox.queue.bytes());
+        let rules = shard.shared.rules();
+        let (mut sent, before) = (0, outbox.queue.entry_bytes());
         let wrote = loop {
             match outbox.write(stream, rules, now, &mut sent) {
                 Ok(Wrote::Some) => match stream.poll_write_ready(cx) {
@@ -188,7 +188,7 @@ impl Task {
                 wrote => break wrote,
             }
         };
-        shard.account(before, outbox.queue.bytes());
+        shard.memory.change(before, outbox.queue.entry_bytes());
         let pauses = outbox.queue.pauses_until(rules, now);
         drop(outbox);
         shard.shared.metrics.bytes_sent.increment(sent);

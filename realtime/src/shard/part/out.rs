@@ -9,6 +9,7 @@ use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 use crate::shard::Shard;
 use crate::shard::link::Sender;
+use crate::shard::memory::Frames;
 
 /// Larger buffers are not kept once they are written.
 const KEPT_BYTES: usize = 256 * 1024;
@@ -39,7 +40,7 @@ pub(in crate::shard) struct Batch {
     /// Encoded.
     pub(in crate::shard) joined: Joined,
     /// The same, to be shared by the queues of those who would not take it at once.
-    shared: Option<Bytes>,
+    shared: Option<Frames>,
     /// The place of the member that is next.
     pub(in crate::shard) place: u32,
 }
@@ -71,7 +72,7 @@ impl Out {
     /// Whether so many bytes more may be joined: a batch is at most a quarter of a queue's cap, so
     /// that one that is half full takes it. A larger message goes alone.
     pub(super) fn has_room(&self, bytes: usize, shard: &Shard) -> bool {
-        self.next.bytes.is_empty() || self.next.bytes.len() + bytes <= shard.shared.rules.cap / 4
+        self.next.bytes.is_empty() || self.next.bytes.len() + bytes <= shard.shared.rules().cap / 4
     }
 
     /// The batch is written to all: its memory serves the next one.
@@ -93,8 +94,10 @@ impl Batch {
     }
 
     /// The frames, shared.
-    pub(in crate::shard) fn shared(&mut self) -> Bytes {
-        self.shared.get_or_insert_with(|| Bytes::copy_from_slice(&self.joined.bytes)).clone()
+    pub(in crate::shard) fn shared(&mut self, shard: &Shard) -> Frames {
+        let bytes = &self.joined.bytes;
+        let new = || Frames::new(Bytes::copy_from_slice(bytes), &shard.memory);
+        self.shared.get_or_insert_with(new).clone()
     }
 }
 

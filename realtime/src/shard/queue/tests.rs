@@ -1,6 +1,9 @@
 //! Order, the cap, classes, and frame boundaries.
 
+use std::rc::Rc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::*;
 use crate::frame::{Opcode, encode};
@@ -18,8 +21,12 @@ fn frame(payload: &[u8]) -> Bytes {
     frame.into()
 }
 
+fn on_account(frames: &Bytes) -> Frames {
+    Frames::new(frames.clone(), &Rc::default())
+}
+
 fn push(queue: &mut Queue, class: Class, frames: &Bytes) -> Result<usize, Full> {
-    queue.push(class, frames.clone(), 0, &RULES, Instant::now())
+    queue.push(class, on_account(frames), 0, &RULES, Instant::now())
 }
 
 /// Writes at most so many bytes and tells which.
@@ -118,7 +125,7 @@ fn the_rest_of_a_frame_ends_at_its_boundary() {
 fn what_the_socket_took_at_once_does_not_wait() {
     let (begun, next) = (frame(b"begun"), frame(b"next"));
     let mut queue = Queue::default();
-    queue.push(Class::Kept, begun.clone(), 3, &RULES, Instant::now()).unwrap();
+    queue.push(Class::Kept, on_account(&begun), 3, &RULES, Instant::now()).unwrap();
     assert_eq!(queue.bytes(), begun.len() - 3 + ENTRY_BYTES);
     assert_eq!(queue.rest_of_frame(), &begun[3..]);
     push(&mut queue, Class::Kept, &next).unwrap();
