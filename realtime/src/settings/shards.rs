@@ -36,8 +36,8 @@ impl Shards {
             ),
             bytes: reader.get(
                 "SHARD_BYTES",
-                "16 MiB",
-                "What may be under way from one of these threads to another; beyond it the clients of the first that publish are not read until the other has caught up.",
+                "1 MiB",
+                "What may be under way from one of these threads to another; beyond it the clients of the first that publish are not read until the other has caught up. The more it is, the longer a message waits behind a flood.",
             ),
         }
     }

@@ -324,7 +324,8 @@ async fn one_slow_reader_does_not_make_its_node_lose_what_others_send() {
     // Less than what may wait on the way in, and far more than the slow one takes in a minute.
     const MESSAGES: usize = 200;
     let mut settings = CALM.to_vec();
-    settings.extend([("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off"), ("STALL_TIMEOUT", "2s")]);
+    settings.extend([("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off")]);
+    settings.extend([("STALL_TIMEOUT", "3s"), ("PAUSE_LIMIT", "1m")]);
     let pair = Pair::over_redis(&settings).await;
     let (mut ann, mut bob) = (pair.a.connect().await, pair.b.connect().await);
     // It goes on taking bytes, just enough to be waited for.
@@ -333,7 +334,7 @@ async fn one_slow_reader_does_not_make_its_node_lose_what_others_send() {
         let mut stream = slow.into_inner();
         let mut bytes = [0; 5 * 1024];
         while matches!(stream.read(&mut bytes).await, Ok(read) if read > 0) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     });
     let speaking = async {
