@@ -13,13 +13,13 @@ use shared::clock::Clock;
 use shared::secrets::Keys;
 
 /// The keys in `file`, which belong to the private cluster in `data`; a new set if that cluster is not
-/// there yet.
+/// there yet. A key that a newer Keywire needs is added: the caller holds the cluster's lock.
 ///
 /// # Errors
 /// If the file is missing although the cluster is there: its passwords could never be checked again.
 pub(crate) fn of_cluster(file: &Path, data: &Path) -> anyhow::Result<Keys> {
     if file.exists() {
-        return Ok(Keys::read(file)?);
+        return Ok(complete(file)?.0);
     }
     if data.exists() {
         bail!(
@@ -45,6 +45,19 @@ pub(crate) fn create(file: &Path) -> anyhow::Result<Keys> {
     };
     write().with_context(|| format!("cannot write {}", file.display()))?;
     Ok(keys)
+}
+
+/// The set in `file`, and whether it was made before second factors and got their key now. Nothing
+/// that was in the file changes.
+///
+/// # Errors
+/// If the file cannot be read, does not hold, or cannot be written.
+pub(crate) fn complete(file: &Path) -> anyhow::Result<(Keys, bool)> {
+    let (keys, added) = Keys::read_older(file)?;
+    if added {
+        replace(file, &keys)?;
+    }
+    Ok((keys, added))
 }
 
 /// Writes the set in the place of the one in `file`: whoever reads it, also after a crash, finds the
@@ -97,6 +110,24 @@ mod tests {
         let read = of_cluster(&file, dir.path()).unwrap();
         let public = |keys: &Keys| keys.signing.current.public_key().unwrap();
         assert_eq!(public(&made), public(&read));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a file was left beside it");
+    }
+
+    #[test]
+    fn a_set_made_before_second_factors_gets_their_key_and_keeps_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys.json");
+        let made = create(&file).unwrap();
+        let mut older: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        older["pepper"].as_object_mut().unwrap().remove("factors").unwrap();
+        fs::write(&file, older.to_string()).unwrap();
+        let keys = of_cluster(&file, dir.path()).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        let (again, added) = complete(&file).unwrap();
+        assert!(!added, "it was added twice");
+        assert_eq!(again.pepper.factors.bytes(), keys.pepper.factors.bytes());
+        assert_eq!(again.pepper.identifiers.bytes(), made.pepper.identifiers.bytes());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a file was left beside it");
     }
 

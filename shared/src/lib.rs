@@ -3,6 +3,7 @@
 //! It knows no Lambda, no Redis and no socket.
 
 pub mod access_token;
+pub mod challenge;
 pub mod client_address;
 pub mod clock;
 pub mod credentials;
@@ -14,6 +15,8 @@ pub mod problem;
 pub mod rate_limit;
 pub mod refresh_token;
 pub mod role;
+pub mod second_factor;
 pub mod secrets;
 pub mod settings;
 pub mod telemetry;
+pub mod webauthn;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -18,19 +17,25 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+mod file;
 pub mod rotation;
 
 /// Bytes of a symmetric key.
 const KEY_BYTES: usize = 32;
 
-/// Key bytes: base64url without padding in JSON, never shown by Debug, overwritten when dropped.
-#[derive(Clone)]
+/// Key bytes: base64url without padding in JSON, never shown by Debug, overwritten when dropped. The
+/// default holds none: a key that is missing, which no set may have.
+#[derive(Clone, Default)]
 pub struct Key(Zeroizing<Vec<u8>>);
 
 impl Key {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    fn is_missing(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// 256 random bits from the operating system.
@@ -95,13 +100,21 @@ pub trait Secret: for<'de> Deserialize<'de> {
     /// # Errors
     /// [`WrongKeys`] when the text is not this secret, or its keys do not hold.
     fn parse(text: &str) -> Result<Self, WrongKeys> {
-        // Only line and column are told: serde's message may quote the text.
-        let secret: Self = serde_json::from_str(text).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            WrongKeys(format!("not a {} secret: see line {line}, column {column}", Self::NAME))
-        })?;
+        let secret = Self::parse_unchecked(text)?;
         secret.check()?;
         Ok(secret)
+    }
+
+    /// As [`Secret::parse`], without the check.
+    ///
+    /// # Errors
+    /// [`WrongKeys`] when the text is not this secret.
+    fn parse_unchecked(text: &str) -> Result<Self, WrongKeys> {
+        // Only line and column are told: serde's message may quote the text.
+        serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            WrongKeys(format!("not a {} secret: see line {line}, column {column}", Self::NAME))
+        })
     }
 }
 
@@ -150,6 +163,10 @@ pub struct Pepper {
     /// Key of the MACs under which failed sign-ins are counted. It never changes: with another one,
     /// every lock would end and no network be known.
     pub identifiers: Key,
+    /// Key of what second factors keep: seals the secrets of authenticator apps, makes the MACs of
+    /// recovery codes. It never changes: with another one, no code would be right any more.
+    #[serde(default)]
+    pub factors: Key,
 }
 
 /// The key of links in mails: read by recovery and courier.
@@ -214,6 +231,13 @@ impl Secret for Pepper {
             return Err(WrongKeys::new("pepper: the current id is not among the keys"));
         }
         check_key("identifiers", &self.identifiers)?;
+        if self.factors.is_missing() {
+            return Err(WrongKeys::new(
+                "pepper: the key `factors` is missing, as in every set made before second factors; \
+                 `cargo dev keys FILE` adds one to a file",
+            ));
+        }
+        check_key("factors", &self.factors)?;
         self.keys.iter().try_for_each(|(id, key)| check_key(id, key))
     }
 }
@@ -260,29 +284,9 @@ impl Keys {
         };
         let current = new_id("p")?;
         let keys = BTreeMap::from([(current.clone(), Key::generate()?)]);
-        let pepper = Pepper { current, keys, identifiers: Key::generate()? };
+        let (identifiers, factors) = (Key::generate()?, Key::generate()?);
+        let pepper = Pepper { current, keys, identifiers, factors };
         Ok(Self { signing, pepper, links: Links { key: Key::generate()? } })
-    }
-
-    /// Reads a keys file.
-    ///
-    /// # Errors
-    /// [`WrongKeys`] when it cannot be read or does not hold.
-    pub fn read(path: &Path) -> Result<Self, WrongKeys> {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| WrongKeys(format!("{shown} cannot be read: {error}")))?;
-        let text = Zeroizing::new(text);
-        Self::parse(&text).map_err(|why| WrongKeys(format!("{shown}: {why}")))
-    }
-
-    /// The file's JSON text.
-    ///
-    /// # Errors
-    /// When a time cannot be written, which no set made here has.
-    pub fn to_json(&self) -> Result<Zeroizing<String>, WrongKeys> {
-        let text = serde_json::to_string_pretty(self);
-        text.map(Zeroizing::new).map_err(|error| WrongKeys(error.to_string()))
     }
 }
 

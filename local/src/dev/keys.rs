@@ -7,7 +7,6 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use shared::db::signing_keys;
-use shared::secrets::Keys;
 use sqlx::Connection as _;
 
 use super::say;
@@ -17,7 +16,8 @@ use crate::{database, keys};
 /// What the command line says.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The file to write. One that is there is kept as it is.
+    /// The file to write. One that is there is kept as it is, but for a key that it lacks: that is
+    /// added.
     file: PathBuf,
     /// Publish the public halves in the database of `DATABASE_URL`, which is migrated first.
     #[arg(long)]
@@ -31,8 +31,13 @@ pub(super) struct Arguments {
 pub(super) async fn keys(choice: &Choice, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { file, register } = arguments;
     let set = if file.exists() {
-        ensure!(register, "{} is there already, and keys are never written over", file.display());
-        Keys::read(file)?
+        let (set, added) = keys::complete(file)?;
+        if added {
+            say(&format!("Added the key of second factors to {}.", file.display()));
+        }
+        let shown = file.display();
+        ensure!(*register || added, "{shown} is there already, and keys are never written over");
+        set
     } else {
         let set = keys::create(file)?;
         say(&format!("Made {}. Keep it: without it no password can be checked.", file.display()));

@@ -16,7 +16,8 @@ fn passwords(pepper: &Pepper, cost: u32) -> Passwords {
 
 fn pepper() -> Pepper {
     let keys = BTreeMap::from([("p1".to_owned(), Key::generate().unwrap())]);
-    Pepper { current: "p1".to_owned(), keys, identifiers: Key::generate().unwrap() }
+    let [identifiers, factors] = [(); 2].map(|()| Key::generate().unwrap());
+    Pepper { current: "p1".to_owned(), keys, identifiers, factors }
 }
 
 fn password(text: &str) -> Password {

@@ -45,3 +45,20 @@ fn wrong_sets_are_refused() {
     assert!(Signing::parse(r#"{"key":"x"}"#).is_err(), "another secret");
     assert!(Signing::parse("").is_err(), "empty");
 }
+
+#[test]
+fn a_set_made_before_second_factors_is_refused_with_what_to_do_and_can_be_added_to() {
+    let keys = Keys::generate(NOW).unwrap();
+    let mut older: serde_json::Value = serde_json::from_str(&keys.to_json().unwrap()).unwrap();
+    older["pepper"].as_object_mut().unwrap().remove("factors").unwrap();
+    let file = std::env::temp_dir().join(format!("keys-{}.json", uuid::Uuid::new_v4()));
+    std::fs::write(&file, older.to_string()).unwrap();
+    let read = (Keys::read(&file), Keys::read_older(&file));
+    std::fs::remove_file(&file).unwrap();
+    let why = read.0.unwrap_err().to_string();
+    assert!(why.contains("`factors` is missing") && why.contains("cargo dev keys FILE"), "{why}");
+    let (added_to, added) = read.1.unwrap();
+    assert!(added && added_to.pepper.factors.bytes().len() == KEY_BYTES);
+    assert_eq!(added_to.pepper.current, keys.pepper.current);
+    assert!(Keys::parse(&added_to.to_json().unwrap()).is_ok());
+}
