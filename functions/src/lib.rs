@@ -12,6 +12,7 @@ mod reauthenticate;
 pub mod register;
 pub mod session;
 pub mod settings;
+mod throttle;
 mod tokens;
 mod user;
 pub mod users;
@@ -23,8 +24,11 @@ use shared::access_token::Verifier;
 use shared::clock::Clock;
 use shared::db::Database;
 use shared::password::Passwords;
+use shared::problem::{Code, Problem};
 use shared::rate_limit::Refusals;
+use shared::second_factor::Vault;
 use shared::secrets::Pepper;
+use shared::webauthn::RelyingParty;
 
 use crate::settings::Settings;
 pub use crate::tokens::TokenKeys;
@@ -52,6 +56,17 @@ impl App {
         Self { db, clock, settings: Arc::new(settings), verifier, refusals }
     }
 
+    /// Whom passkeys are made for.
+    ///
+    /// # Errors
+    /// 404 where there are none: `PUBLIC_URL` is not set, or its host is no name.
+    fn relying_party(&self) -> Result<RelyingParty, Problem> {
+        let party = self.settings.http.public_url.as_ref().and_then(RelyingParty::of);
+        party.ok_or_else(|| {
+            Problem::new(Code::NotFound).detail("Passkeys need PUBLIC_URL with a name as its host.")
+        })
+    }
+
     /// What hashes and checks passwords, for the endpoints that may read the pepper.
     pub fn passwords(&self, pepper: Pepper) -> Passwords {
         Passwords::new(pepper, self.settings.hashing)
@@ -59,12 +74,12 @@ impl App {
 }
 
 /// Every endpoint's routes, as the local process serves them.
-pub fn router(app: &App, passwords: &Passwords, tokens: &TokenKeys) -> Router {
+pub fn router(app: &App, passwords: &Passwords, vault: &Vault, tokens: &TokenKeys) -> Router {
     Router::new()
         .merge(register::router(app.clone(), passwords.clone()))
-        .merge(login::router(app.clone(), passwords.clone(), tokens.clone()))
+        .merge(login::router(app.clone(), passwords.clone(), vault.clone(), tokens.clone()))
         .merge(session::router(app.clone(), tokens.clone()))
-        .merge(profile::router(app.clone(), passwords.clone()))
+        .merge(profile::router(app.clone(), passwords.clone(), vault.clone()))
         .merge(users::router(app.clone(), passwords.clone()))
         .merge(discovery::router(app.clone()))
 }

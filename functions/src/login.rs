@@ -1,38 +1,46 @@
-//! `POST /login`: sign in with a password.
+//! `POST /login`: sign in with a password; its parts, with a second factor or a passkey.
 //!
 //! Before the hash comes every refusal, after it one statement: an unknown name, a wrong password, an
 //! account without one and a disabled account cost the same work and get the same answer.
+
+mod passkey;
+mod second_factor;
+mod session;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use shared::access_token::Subject;
+use shared::challenge::Challenge;
 use shared::credentials::{Identifier, Password};
-use shared::db::failures::{self, Bar, Place};
-use shared::db::sign_in::{self, Account, Admission, CurrentPassword, Outcome, Success};
-use shared::extract::{Caller, Fields, Invalid};
+use shared::db::failures::{self, Bar, Failed, Place};
+use shared::db::sign_in::{
+    self, Account, Admission, CurrentPassword, Outcome, RightPassword, Success,
+};
+use shared::extract::{Caller, Fields};
 use shared::password::{Passwords, Stored, Verdict};
 use shared::problem::{Code, Problem, Result};
 use shared::rate_limit::{self, Refusal};
-use shared::secrets::Key;
+use shared::second_factor::Vault;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::App;
 use crate::cookie::Cookies;
-use crate::tokens::{Delivery, Granted, TokenKeys};
+use crate::tokens::{Delivery, TokenKeys};
 use crate::user::User;
 
 /// The routes of this endpoint.
-pub fn router(app: App, passwords: Passwords, tokens: TokenKeys) -> Router {
-    Router::new().route("/login", post(login)).with_state(Login { app, passwords, tokens })
+pub fn router(app: App, passwords: Passwords, vault: Vault, tokens: TokenKeys) -> Router {
+    let state = Login { app, passwords, vault, tokens };
+    let password = Router::new().route("/login", post(login)).with_state(state.clone());
+    password.merge(second_factor::router(state.clone())).merge(passkey::router(state))
 }
 
 #[derive(Debug, Clone)]
 struct Login {
     app: App,
     passwords: Passwords,
+    vault: Vault,
     tokens: TokenKeys,
 }
 
@@ -47,8 +55,8 @@ struct Typed {
 /// token is a cookie instead.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
-/// `validation_failed`, `invalid_credentials`, `account_disabled`, `origin_refused`, `rate_limited`,
-/// `unavailable`.
+/// `validation_failed`, `invalid_credentials`, `account_disabled`, `second_factor_required`,
+/// `origin_refused`, `rate_limited`, `unavailable`.
 async fn login(
     State(login): State<Login>,
     caller: Caller,
@@ -57,15 +65,10 @@ async fn login(
 ) -> Result<Response> {
     let identifier = fields.text("username", Identifier::parse);
     let password = fields.text("password", Password::parse);
-    let by_cookie = fields.optional_text("refresh", parse_refresh);
+    let by_cookie = session::take_delivery(&mut fields);
     let (typed, by_cookie) = fields.finish(identifier.zip(password).zip(by_cookie))?;
     let (identifier, password) = typed;
-    let delivery = if by_cookie.unwrap_or(false) {
-        cookies.check_origin()?;
-        Delivery::Cookie(&cookies)
-    } else {
-        Delivery::Body
-    };
+    let delivery = session::delivery(by_cookie, &cookies)?;
     let typed = Typed { identifier, password };
     let attempt = login.attempt(&typed, &caller);
     let account = login.admit(&attempt).await?;
@@ -80,15 +83,6 @@ async fn login(
             Err(login.refuse_disabled(&attempt, account, &caller).await)
         }
         _ => Err(login.fail(&attempt, account.as_ref(), &caller).await),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that Fields::text calls")]
-fn parse_refresh(text: String) -> std::result::Result<bool, Invalid> {
-    match text.as_str() {
-        "cookie" => Ok(true),
-        "body" => Ok(false),
-        _ => Err(Invalid::new("unknown_value", "Send `body` or `cookie`.")),
     }
 }
 
@@ -165,7 +159,7 @@ impl Login {
     ) -> Problem {
         let (db, now) = (&self.app.db, self.app.clock.now());
         let (at, limits) = (attempt.place(), &self.app.settings.sign_in);
-        let user = account.map(|account| account.id);
+        let (user, at) = (account.map(|account| account.id), (Failed::Password, at));
         match db.run(failures::record(db.pool(), at, user, limits, caller, now)).await {
             Ok(None) => Problem::new(Code::InvalidCredentials),
             Ok(Some(bar)) => self.refuse(self.until(bar, now), now),
@@ -196,40 +190,66 @@ impl Login {
         upgrade: Option<Stored>,
         (caller, delivery): (&Caller, Delivery<'_>),
     ) -> Result<Response> {
-        let (db, now) = (&self.app.db, self.app.clock.now());
-        let (settings, session) = (&self.app.settings, Uuid::now_v7());
-        let salt = Key::generate().map_err(|error| Problem::internal(&error))?;
-        let absolute_until = now + settings.session_absolute;
-        let idle_until = absolute_until.min(now + settings.session_idle);
+        let now = self.app.clock.now();
+        let upgrade = upgrade.as_ref().map(|new| (&verified.stored, new));
+        let password = RightPassword { user: account.id, changed_at: verified.changed_at, upgrade };
+        let outcome = if account.second_factor {
+            self.ask_second_factor(attempt, password, caller, now).await?
+        } else {
+            self.sign_in(attempt, (account, password), (caller, delivery), now).await?
+        };
+        match outcome {
+            Ok(response) => Ok(response),
+            Err(Outcome::Barred(bar)) => Err(self.refuse(self.until(bar, now), now)),
+            // What was typed no longer signs in an active account.
+            Err(_) => Err(self.fail(attempt, Some(account), caller).await),
+        }
+    }
+
+    /// The tokens, or what stands against them.
+    async fn sign_in(
+        &self,
+        attempt: &Attempt<'_>,
+        (account, password): (&Account, RightPassword<'_>),
+        (caller, delivery): (&Caller, Delivery<'_>),
+        now: OffsetDateTime,
+    ) -> Result<std::result::Result<Response, Outcome>> {
+        let (db, session) = (&self.app.db, self.new_session(now)?);
         let mac = |identifier: &String| self.passwords.identifier_mac(identifier);
         let subjects: Vec<_> = account.identifiers.iter().map(mac).collect();
         let success = Success {
-            account,
-            verified,
-            upgrade: upgrade.as_ref(),
-            session,
-            salt: salt.bytes(),
-            idle_until,
-            absolute_until,
+            password,
+            second_factor: None,
+            session: session.id,
+            salt: session.salt.bytes(),
+            idle_until: session.idle_until,
+            absolute_until: session.absolute_until,
             at: attempt.place(),
             subjects: &subjects,
         };
-        match db.run(sign_in::succeed(db.pool(), success, &settings.sign_in, caller, now)).await? {
-            Outcome::SignedIn => {
-                let subject = Subject {
-                    user: account.id,
-                    session,
-                    authenticated_at: now,
-                    roles: account.roles.clone(),
-                    counter: 0,
-                };
-                let user = Some(User::of(account));
-                let granted = Granted { subject, salt: salt.bytes(), idle_until, user };
-                self.tokens.hand_out(granted, delivery, now)
-            }
-            Outcome::Barred(bar) => Err(self.refuse(self.until(bar, now), now)),
-            // What was typed is no longer the password of an active account.
-            Outcome::Changed => Err(self.fail(attempt, Some(account), caller).await),
+        let limits = &self.app.settings.sign_in;
+        match db.run(sign_in::succeed(db.pool(), success, limits, caller, now)).await? {
+            Outcome::SignedIn => self.answer(User::of(account), &session, delivery).map(Ok),
+            other => Ok(Err(other)),
+        }
+    }
+
+    /// The 403 that asks for a second factor, or what stands against it.
+    async fn ask_second_factor(
+        &self,
+        attempt: &Attempt<'_>,
+        password: RightPassword<'_>,
+        caller: &Caller,
+        now: OffsetDateTime,
+    ) -> Result<std::result::Result<Response, Outcome>> {
+        let (db, settings) = (&self.app.db, &self.app.settings);
+        let challenge = Challenge::generate().map_err(|error| Problem::internal(&error))?;
+        let (at, limits) = (attempt.place(), &settings.sign_in);
+        let given = (&challenge, now + settings.factors.challenge_lifetime);
+        let asked = sign_in::ask_second_factor(db.pool(), password, given, at, limits, caller, now);
+        match db.run(asked).await? {
+            Outcome::SecondFactorAsked => Err(Problem::second_factor_required(challenge.text())),
+            other => Ok(Err(other)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `GET, PATCH, DELETE /me`, `GET /me/export`, `POST /me/password`: what users see and change of
-//! themselves.
+//! themselves; its part, `/me/factors`.
+
+mod factors;
 
 use axum::extract::{FromRef, State};
 use axum::response::{AppendHeaders, IntoResponse};
@@ -11,9 +13,11 @@ use serde::Serialize;
 use shared::credentials::{Bio, DisplayName, Password};
 use shared::db::profile::change::{self, Deletion};
 use shared::db::profile::{self, export};
+use shared::db::second_factor;
 use shared::extract::{Caller, Fields};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
+use shared::second_factor::Vault;
 
 use crate::App;
 use crate::bearer::Bearer;
@@ -21,14 +25,16 @@ use crate::reauthenticate::{self, reauthenticate};
 use crate::user::Profile;
 
 /// The routes of this endpoint.
-pub fn router(app: App, passwords: Passwords) -> Router {
-    Router::new()
+pub fn router(app: App, passwords: Passwords, vault: Vault) -> Router {
+    let factors = factors::router(app.clone(), vault);
+    let me = Router::new()
         .route("/me", get(show))
         .route("/me", patch(update))
         .route("/me", delete(remove))
         .route("/me/export", get(export_all))
         .route("/me/password", post(change_password))
-        .with_state(Me { app, passwords })
+        .with_state(Me { app, passwords });
+    me.merge(factors)
 }
 
 #[derive(Debug, Clone)]
@@ -108,8 +114,8 @@ async fn export_all(
     let (db, now) = (app.db.pool(), app.clock.now());
     let profile = app.db.run(profile::get(db, &claims, now)).await?;
     let identifiers = [Some(profile.username), profile.email].into_iter().flatten();
-    let subjects: Vec<_> =
-        identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase())).collect();
+    let subjects = identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase()));
+    let subjects: Vec<_> = subjects.chain([second_factor::subject(claims.sub)]).collect();
     let all = app.db.run(export::export(db, &claims, &subjects, now)).await?;
     let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
         AppendHeaders([(CACHE_CONTROL, "no-store")]);

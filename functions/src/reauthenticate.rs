@@ -2,7 +2,7 @@
 
 use shared::access_token::Claims;
 use shared::credentials::{Identifier, Password};
-use shared::db::failures::{self, Bar, Place};
+use shared::db::failures::{self, Bar, Failed, Place};
 use shared::db::profile;
 use shared::db::sign_in::{self, Account, Admission, CurrentPassword};
 use shared::extract::Caller;
@@ -99,8 +99,8 @@ impl Attempt<'_> {
     async fn fail(&self, claims: &Claims, caller: &Caller) -> Problem {
         let (db, now) = (&self.app.db, self.app.clock.now());
         let limits = &self.app.settings.sign_in;
-        let user = Some(claims.sub);
-        match db.run(failures::record(db.pool(), self.place(), user, limits, caller, now)).await {
+        let (user, at) = (Some(claims.sub), (Failed::Password, self.place()));
+        match db.run(failures::record(db.pool(), at, user, limits, caller, now)).await {
             Ok(None) => wrong(),
             Ok(Some(bar)) => self.refuse(self.until(bar, now), now),
             Err(error) => error.into(),

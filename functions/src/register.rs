@@ -6,18 +6,16 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 use shared::credentials::{Password, Username};
-use shared::db::{self, buckets, users};
+use shared::db::{self, users};
 use shared::extract::{Caller, Fields, Invalid};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
-use shared::rate_limit::{self, Refusal};
 use shared::role::Role;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::App;
 use crate::settings::Registration;
 use crate::user::User;
+use crate::{App, throttle};
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords) -> Router {
@@ -56,7 +54,7 @@ async fn register(
     }
     let wish = parse(&app, fields)?;
     let now = app.clock.now();
-    throttle(&app, &caller, now).await?;
+    throttle::network(&app, "register", app.settings.register_address, &caller, now).await?;
     let names = vec![wish.username.as_str().to_owned()];
     let strong = passwords.check_strength(app.settings.rules, &wish.password, names).await?;
     strong.map_err(|invalid| Problem::validation(vec![invalid.at("/password")]))?;
@@ -79,19 +77,6 @@ fn parse(app: &App, mut fields: Fields) -> Result<Wish> {
     let password = fields.text("password", |text| rules.check_length(Password::parse(text)?));
     let (username, password) = fields.finish(username.zip(password))?;
     Ok(Wish { username, password })
-}
-
-async fn throttle(app: &App, caller: &Caller, now: OffsetDateTime) -> Result<()> {
-    let Some(rate) = app.settings.register_address else { return Ok(()) };
-    let key = [b"register\0".as_slice(), &caller.address.network()].concat();
-    if let Some(until) = app.refusals.find(&key, now) {
-        return Err(rate_limit::refused("register", Some(rate), until, now));
-    }
-    let taken = app.db.run(buckets::take(app.db.pool(), &key, rate, now)).await?;
-    taken.map_err(|until| {
-        app.refusals.remember(key, Refusal { until, ask_again: until }, now);
-        rate_limit::refused("register", Some(rate), until, now)
-    })
 }
 
 fn taken() -> Problem {

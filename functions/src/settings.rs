@@ -1,5 +1,6 @@
 //! Settings of the functions.
 
+mod factors;
 pub mod lambda;
 
 use std::thread::available_parallelism;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use shared::db::failures::Limits;
 use shared::password::{Hashing, Rules};
 use shared::settings::{Http, Rate, Reader, Tokens, Value};
+
+pub use factors::Factors;
 
 /// Where the functions run: some defaults differ, and Lambda refuses to run without limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub struct Settings {
     pub refresh_address: Option<Rate>,
     /// `REFRESH_GRACE`: a refresh token is good for the same successor this long after its rotation.
     pub refresh_grace: Duration,
+    /// Second factors and passkeys.
+    pub factors: Factors,
     /// `LOCK_STOP_RETRY`: Retry-After of a stopped identifier.
     pub lock_stop_retry: Duration,
     /// `LOCK_REMEMBERED`: how long a lock or stop is believed without asking the database.
@@ -102,6 +107,7 @@ impl Settings {
                 ("0", "5min"),
                 "A refresh token that was just rotated still gives the same successor so long, for tabs that refresh at once; longer while nobody has used the successor.",
             ),
+            factors: Factors::read(reader),
             lock_stop_retry: reader.get_in(
                 "LOCK_STOP_RETRY",
                 "1h",
@@ -165,6 +171,7 @@ impl Settings {
             (self.register_address.is_none(), "LIMIT_REGISTER_ADDRESS"),
             (self.sign_in.address.is_none(), "LIMIT_LOGIN_ADDRESS"),
             (self.refresh_address.is_none(), "LIMIT_REFRESH_ADDRESS"),
+            (self.factors.passkey_address.is_none(), "LIMIT_PASSKEY_ADDRESS"),
             (self.sign_in.lock_after.is_none(), "LOCK_AFTER"),
             (self.sign_in.lock_stop.is_none(), "LOCK_STOP"),
         ]
@@ -276,6 +283,11 @@ mod tests {
             ("LOCK_AFTER", "0"),
             ("LOCK_MAX", "2d"),
             ("LOCK_STOP_RETRY", "2d"),
+            ("LIMIT_PASSKEY_ADDRESS", "2"),
+            ("PASSKEYS_MAX", "0"),
+            ("RECENT_SIGN_IN", "2d"),
+            ("CHALLENGE_LIFETIME", "1s"),
+            ("SECOND_FACTOR_TRIES", "0"),
             ("LOCK_REMEMBERED", "1h"),
             ("REFUSALS_REMEMBERED", "1"),
             ("JWKS_MAX_AGE", "1h"),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::access_token::Claims;
 use shared::db::audit;
+use shared::db::second_factor;
 use shared::db::users::list::{self, Status};
 use shared::db::users::manage::{self, Changed, Wish};
 use shared::extract::parameters::Parameters;
@@ -197,8 +198,8 @@ async fn unlock(
 ) -> Result<StatusCode> {
     let user = find(&app, &claims, parse_id(&id), Permission::UsersWrite, &caller).await?;
     let identifiers = [Some(user.username), user.email].into_iter().flatten();
-    let subjects: Vec<_> =
-        identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase())).collect();
+    let subjects = identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase()));
+    let subjects: Vec<_> = subjects.chain([second_factor::subject(user.id)]).collect();
     let (db, now) = (app.db.pool(), app.clock.now());
     done(app.db.run(manage::unlock(db, &claims, user.id, &subjects, &caller, now)).await?)
 }

@@ -10,6 +10,7 @@ use functions::{App, TokenKeys};
 use shared::clock::Clock;
 use shared::db::{Database, SERVING_ROLE};
 use shared::front::Front;
+use shared::second_factor::Vault;
 
 use crate::banner::Banner;
 use crate::home;
@@ -129,7 +130,8 @@ async fn router(
     check_signing(&app.db, &store.keys.signing).await?;
     check_pepper(&app.db, &store.keys.pepper).await?;
     let passwords = app.passwords(store.keys.pepper.clone());
-    let api = functions::router(app, &passwords, tokens);
+    let vault = Vault::new(&store.keys.pepper)?;
+    let api = functions::router(app, &passwords, &vault, tokens);
     let node = node.router().merge(node.admin_router());
     Ok(Router::new().nest("/api", api.clone()).merge(api).merge(node).merge(home::router()))
 }

@@ -3,13 +3,17 @@
 mod admins;
 pub mod audit;
 pub mod buckets;
+pub mod challenges;
+pub mod factors;
 pub mod failures;
 pub mod imports;
 pub mod notices;
+pub mod passkeys;
 pub mod passwords;
 mod permitted;
 pub mod profile;
 pub mod roles;
+pub mod second_factor;
 pub mod sessions;
 pub mod sign_in;
 pub mod signing_keys;

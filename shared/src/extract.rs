@@ -254,6 +254,25 @@ impl Fields {
         Some(self.optional_text(name, parse)?.map_or(Change::Keep, Change::Set))
     }
 
+    /// As [`Fields::text`], for a field that holds an object.
+    pub fn object<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(Map<String, Value>) -> std::result::Result<T, Invalid>,
+    ) -> Option<T> {
+        let parsed = match self.map.remove(name) {
+            Some(Value::Object(map)) => parse(map),
+            Some(_) => Err(Invalid::new("wrong_type", format!("Send {name} as an object."))),
+            None => Err(Invalid::new("required", format!("Send the {name}."))),
+        };
+        parsed.map_err(|invalid| self.refuse(name, invalid)).ok()
+    }
+
+    /// Whether the field is there, whatever it holds.
+    pub fn has(&self, name: &str) -> bool {
+        self.map.contains_key(name)
+    }
+
     /// Ends the taking: the value, if nothing was wrong and no field is left over.
     ///
     /// # Errors

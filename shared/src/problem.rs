@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 /// Result of a handler.
@@ -22,6 +23,8 @@ pub struct Problem {
     pub detail: Option<String>,
     /// One for each wrong field.
     pub errors: Vec<FieldError>,
+    /// What to bring back with a second factor; with [`Code::SecondFactorRequired`] only.
+    pub challenge: Option<SecretString>,
     /// Further headers, like Retry-After.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -72,6 +75,10 @@ codes! {
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON.";
     /// Username and password do not belong together, or no such user exists.
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Username or password is wrong.";
+    /// The code of an authenticator app, or a recovery code, is wrong or was used before.
+    CodeInvalid = "code_invalid", UNAUTHORIZED, "This code is not right.";
+    /// The passkey is unknown, or what it signed does not hold.
+    PasskeyInvalid = "passkey_invalid", UNAUTHORIZED, "This passkey was not accepted.";
     /// The access token is missing, forged, expired or of the wrong kind.
     TokenInvalid = "token_invalid", UNAUTHORIZED, "The access token is missing or not valid.";
     /// The refresh token is missing, forged or of another kind.
@@ -84,6 +91,10 @@ codes! {
     AccountDisabled = "account_disabled", FORBIDDEN, "This account is disabled.";
     /// The caller is known, and may not do this.
     Forbidden = "forbidden", FORBIDDEN, "You may not do this.";
+    /// The password was right; a second factor is needed, with the `challenge` in the body.
+    SecondFactorRequired = "second_factor_required", FORBIDDEN, "A second factor is needed to sign in.";
+    /// The sign-in is too long ago for this.
+    RecentSignInRequired = "recent_sign_in_required", FORBIDDEN, "Sign in again before you do this.";
     /// Accounts are made by an administrator only.
     RegistrationClosed = "registration_closed", FORBIDDEN, "Registration is closed.";
     /// A page of another origin called.
@@ -100,6 +111,12 @@ codes! {
     UsernameTaken = "username_taken", CONFLICT, "This username is taken.";
     /// The change would leave nobody to manage accounts.
     LastAdmin = "last_admin", CONFLICT, "There must be an administrator left.";
+    /// The challenge is unknown, used up or over.
+    ChallengeInvalid = "challenge_invalid", CONFLICT, "This challenge is not known or no longer good; begin again.";
+    /// The account has such a factor, or the passkey is registered.
+    FactorExists = "factor_exists", CONFLICT, "This factor is there already.";
+    /// The account has as many passkeys as it may.
+    TooManyPasskeys = "too_many_passkeys", CONFLICT, "No more passkeys can be added.";
     /// The body is over the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large.";
     /// The body is not said to be JSON.
@@ -130,6 +147,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     instance: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    challenge: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
 }
@@ -137,7 +156,7 @@ struct Body<'a> {
 impl Problem {
     /// A problem with nothing to add.
     pub fn new(code: Code) -> Self {
-        Self { code, detail: None, errors: Vec::new(), headers: Vec::new() }
+        Self { code, detail: None, errors: Vec::new(), challenge: None, headers: Vec::new() }
     }
 
     /// Adds what to do about this occurrence.
@@ -157,6 +176,11 @@ impl Problem {
     /// Fields that are missing, unknown or wrong.
     pub fn validation(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(Code::ValidationFailed) }
+    }
+
+    /// The password was right, and a second factor is to be brought with this.
+    pub fn second_factor_required(challenge: SecretString) -> Self {
+        Self { challenge: Some(challenge), ..Self::new(Code::SecondFactorRequired) }
     }
 
     /// A store is away or everything is busy: 503, to be tried again after a second.
@@ -198,6 +222,7 @@ impl Problem {
             code: self.code.as_str(),
             detail: self.detail.as_deref(),
             instance,
+            challenge: self.challenge.as_ref().map(ExposeSecret::expose_secret),
             errors: &self.errors,
         };
         let mut response = (self.code.status(), Json(body)).into_response();

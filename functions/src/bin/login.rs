@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use functions::{TokenKeys, lambda, login};
+use shared::second_factor::Vault;
 use shared::secrets::{Pepper, Signing};
 
 fn main() -> ExitCode {
     lambda::main(|app, (pepper, signing): (Pepper, Signing)| {
-        let tokens = TokenKeys::new(app, signing)?;
-        Ok(login::router(app.clone(), app.passwords(pepper), tokens))
+        let (vault, tokens) = (Vault::new(&pepper)?, TokenKeys::new(app, signing)?);
+        Ok(login::router(app.clone(), app.passwords(pepper), vault, tokens))
     })
 }

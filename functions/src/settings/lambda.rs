@@ -140,8 +140,8 @@ mod tests {
                 Some(_) => {
                     (name, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-abcdef")
                 }
-                // Without origins, the join of none.
-                None if value.starts_with("!Join") => (name, ""),
+                // Without origins, the join of none; without a public address, its default.
+                None if value.starts_with("!Join") || value.starts_with("!Sub") => (name, ""),
                 None => (name, value.trim_matches('"')),
             })
             .collect();

@@ -12,11 +12,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{TestApp, credentials, request};
+use crate::enrolled::PUBLIC_URL;
 
 /// Longer than any answer takes on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 const JSON: &str = "application/json";
 const PATHS: [&str; 2] = ["/register", "/login"];
+/// Further ones that anybody may send anything to.
+const OTHERS: [&str; 6] = [
+    "/login/second-factor",
+    "/login/passkey",
+    "/login/passkey/options",
+    "/health",
+    "/.well-known/jwks.json",
+    "/ws",
+];
 
 #[tokio::test]
 async fn a_body_that_is_not_json_is_400() {
@@ -72,7 +82,7 @@ async fn a_body_over_the_limit_is_413_even_when_it_is_large() {
 #[tokio::test]
 async fn other_paths_and_methods_are_404_and_405() {
     let app = TestApp::start().await;
-    for path in ["/", "/Register", "/register/", "/login/x", "/%00", "/..%2flogin", "/users"] {
+    for path in ["/", "/Register", "/register/", "/login/x", "/%00", "/..%2flogin", "/user"] {
         app.get(path).await.assert_problem(404, "not_found");
     }
     for path in PATHS {
@@ -169,8 +179,9 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// No limits, so that every request comes as far as it can.
-const OFF: [(&str, &str); 4] = [
+const OFF: [(&str, &str); 5] = [
     ("LIMIT_LOGIN_ADDRESS", "off"),
+    ("LIMIT_PASSKEY_ADDRESS", "off"),
     ("LIMIT_REGISTER_ADDRESS", "off"),
     ("LOCK_AFTER", "off"),
     ("LOCK_STOP", "off"),
@@ -232,11 +243,11 @@ async fn odd_headers_and_judged_passwords_never_make_a_5xx() {
 
 #[tokio::test]
 async fn arbitrary_bytes_never_make_a_5xx() {
-    let app = TestApp::with(&OFF).await;
+    let app = TestApp::with(&[&OFF[..], &[PUBLIC_URL]].concat()).await;
     let mut runner = runner();
     for round in 0..150 {
         let body = bodies().new_tree(&mut runner).unwrap().current();
-        for path in ["/register", "/login", "/health", "/.well-known/jwks.json", "/ws"] {
+        for path in PATHS.iter().chain(&OTHERS) {
             let method = if round % 5 == 0 { Method::GET } else { Method::POST };
             let sent = app.send(request(method, path, JSON, body.clone()));
             let answer = tokio::time::timeout(LONG, sent).await;

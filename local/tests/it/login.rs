@@ -2,7 +2,9 @@
 
 mod equal;
 mod meanwhile;
+mod passkey;
 mod processes;
+mod second_factor;
 mod throttle;
 
 use std::time::Duration;

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod app;
+#[path = "../../../shared/src/webauthn/tests/authenticator.rs"]
+mod authenticator;
 #[cfg(target_os = "linux")]
 mod aws;
 mod database;
 mod discovery;
 mod docs;
+mod enrolled;
 mod housekeeping;
 mod input;
 mod keys;

@@ -12,6 +12,7 @@ use shared::db::notices;
 use sqlx::postgres::PgListener;
 
 use crate::app::{Answer, SignedIn, TestApp};
+use crate::enrolled::TotpApp;
 
 /// An app with an administrator `root1` and users of these names.
 async fn app(names: &[&str]) -> (TestApp, SignedIn) {
@@ -282,4 +283,23 @@ async fn an_unlock_ends_the_lock() {
     app.clock.advance(Duration::from_secs(5));
     assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
     assert!(app.audit().await.contains(&"authn_login_unlock".to_owned()));
+}
+
+#[tokio::test]
+async fn an_unlock_ends_the_lock_of_codes_too() {
+    let (app, admin) = app(&["ann"]).await;
+    let totp = TotpApp::enrol(&app, &app.sign_in("ann").await.access).await;
+    app.clock.advance(Duration::from_secs(30));
+    let challenge = app.challenge("ann").await;
+    for _ in 0..5 {
+        let wrong = app.prove(&challenge, &totp.wrong_code(app.clock.now())).await;
+        wrong.assert_problem(401, "code_invalid");
+    }
+    let challenge = app.challenge("ann").await;
+    let right = totp.code(app.clock.now());
+    app.prove(&challenge, &right).await.assert_problem(429, "rate_limited");
+    let path = format!("/users/{}/unlock", id(&app, "ann").await);
+    let answer = app.call(Method::POST, &path, &admin.access, None).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    assert_eq!(app.prove(&challenge, &right).await.status, StatusCode::OK);
 }

@@ -56,6 +56,25 @@ impl Bar {
     }
 }
 
+/// What failed, and so how the audit log calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// An identifier with a password.
+    Password,
+    /// A code, after a right password.
+    SecondFactor,
+}
+
+impl Failed {
+    /// The event of a failure, and of one that locks or stops.
+    fn events(self) -> [&'static str; 2] {
+        match self {
+            Self::Password => ["authn_login_fail", "authn_login_lock"],
+            Self::SecondFactor => ["authn_second_factor_fail", "authn_second_factor_lock"],
+        }
+    }
+}
+
 /// Counts a failure here and, unless the identifier knows this network, everywhere; locks when it is
 /// time to; writes the audit row. One statement.
 ///
@@ -67,12 +86,13 @@ impl Bar {
 /// The statement's.
 pub async fn record(
     db: impl PgExecutor<'_>,
-    at: Place<'_>,
+    (failed, at): (Failed, Place<'_>),
     account: Option<Uuid>,
     limits: &Limits,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Option<Bar>, Error> {
+    let [fail, lock] = failed.events();
     let row = sqlx::query!(
         r#"WITH here AS (
                INSERT INTO failures AS f (subject, network, count, last_at, locked_until)
@@ -103,7 +123,7 @@ pub async fn record(
                INSERT INTO audit (at, event, subject, address, user_agent, request_id)
                SELECT $3, CASE WHEN judged.locked_until IS NOT NULL
                                  OR EXISTS (SELECT FROM everywhere WHERE count = $7)
-                          THEN 'authn_login_lock' ELSE 'authn_login_fail' END,
+                          THEN $13::text ELSE $12::text END,
                       $8, $9::text::inet, $10, $11
                FROM judged
            )
@@ -124,6 +144,8 @@ pub async fn record(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
+        fail,
+        lock,
     )
     .fetch_one(db)
     .await?;

@@ -9,7 +9,7 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use success::{Outcome, Success, record_disabled, succeed};
+pub use success::{Outcome, RightPassword, Success, ask_second_factor, record_disabled, succeed};
 
 use super::failures::{Bar, Limits, Place, whole};
 use super::{Error, buckets, sessions};
@@ -45,6 +45,8 @@ pub struct Account {
     pub roles: Vec<Role>,
     /// The password, if one is set.
     pub password: Option<CurrentPassword>,
+    /// Whether the password alone does not sign in.
+    pub second_factor: bool,
 }
 
 /// An account's password.
@@ -74,7 +76,9 @@ pub async fn admit(
         r#"WITH account AS (
                SELECT u.id, u.username, u.username_key, u.email_key, u.status, u.created_at,
                       p.scheme, p.pepper_id, p.hash, p.changed_at,
-                      ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles
+                      ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles,
+                      EXISTS (SELECT FROM totp WHERE user_id = u.id
+                              AND confirmed_at IS NOT NULL) AS second_factor
                FROM users u LEFT JOIN passwords p ON p.user_id = u.id
                WHERE u.username_key = $1 OR u.email_key = $2
            ), here AS (
@@ -100,7 +104,8 @@ pub async fn admit(
                   EXISTS (SELECT FROM taken) AS "taken!", (SELECT tat FROM seen) AS tat,
                   account.id AS "id?", username AS "username?", username_key AS "username_key?",
                   email_key, status AS "status?", created_at AS "created_at?", roles,
-                  scheme AS "scheme?", pepper_id, hash AS "hash?", changed_at AS "changed_at?"
+                  scheme AS "scheme?", pepper_id, hash AS "hash?", changed_at AS "changed_at?",
+                  second_factor
            FROM barred LEFT JOIN account ON true"#,
         identifier.username_key(),
         identifier.email_key(),
@@ -135,6 +140,7 @@ struct Row {
     pepper_id: Option<String>,
     hash: Option<String>,
     changed_at: Option<OffsetDateTime>,
+    second_factor: Option<bool>,
 }
 
 impl Row {
@@ -165,6 +171,7 @@ impl Row {
             created_at: self.created_at?,
             roles: sessions::parse_roles(&self.roles?),
             password,
+            second_factor: self.second_factor?,
         })
     }
 }

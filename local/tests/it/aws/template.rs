@@ -12,11 +12,33 @@ use document::{
 /// Each function: its binary, the secrets it may read, its routes.
 const FUNCTIONS: [(&str, &[&str], &[&str]); 6] = [
     ("register", &["DatabaseSecretArn", "PepperSecretArn"], &["POST /register"]),
-    ("login", &["DatabaseSecretArn", "PepperSecretArn", "SigningSecretArn"], &["POST /login"]),
+    (
+        "login",
+        &["DatabaseSecretArn", "PepperSecretArn", "SigningSecretArn"],
+        &[
+            "POST /login",
+            "POST /login/second-factor",
+            "POST /login/passkey/options",
+            "POST /login/passkey",
+        ],
+    ),
     (
         "profile",
         &["DatabaseSecretArn", "PepperSecretArn"],
-        &["GET /me", "PATCH /me", "DELETE /me", "GET /me/export", "POST /me/password"],
+        &[
+            "GET /me",
+            "PATCH /me",
+            "DELETE /me",
+            "GET /me/export",
+            "POST /me/password",
+            "GET /me/factors",
+            "POST /me/factors/totp",
+            "POST /me/factors/totp/confirm",
+            "POST /me/factors/recovery-codes",
+            "POST /me/factors/passkey/options",
+            "POST /me/factors/passkey",
+            "DELETE /me/factors/{id}",
+        ],
     ),
     (
         "session",

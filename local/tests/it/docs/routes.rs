@@ -47,7 +47,8 @@ pub(crate) fn functions_route_names() -> Vec<String> {
 
 fn functions_routes() -> Vec<Route> {
     let sources = files("rs").into_iter();
-    let sources = sources.filter(|path| path.parent() == Some(&root().join("functions/src")));
+    let (all, lambda) = (root().join("functions/src"), root().join("functions/src/lambda"));
+    let sources = sources.filter(|path| path.starts_with(&all) && !path.starts_with(&lambda));
     let routes: Vec<Route> = sources.flat_map(|path| routes_of(&read(path))).collect();
     assert!(routes.len() >= 4, "{routes:?}");
     routes

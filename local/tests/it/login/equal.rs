@@ -1,6 +1,7 @@
 //! Every wrong sign-in costs the same and gets the same answer.
 
 use crate::app::{Answer, TestApp};
+use crate::enrolled::TotpApp;
 use crate::login::disable;
 use crate::statements::Statements;
 
@@ -18,9 +19,10 @@ async fn unknown_wrong_passwordless_and_disabled_are_alike() {
     let (statements, _counting) = Statements::count();
     let app = TestApp::with(&[("BCRYPT_COST", "6"), ("LOCK_AFTER", "off")]).await;
     let old = app.another(&[("BCRYPT_COST", "4")]).await;
-    for name in ["wrong", "without", "disabled"] {
+    for name in ["wrong", "without", "disabled", "factored"] {
         app.user(name).await;
     }
+    TotpApp::enrol(&app, &app.sign_in("factored").await.access).await;
     old.user("cheap").await;
     disable(&app, "disabled").await;
     sqlx::query("DELETE FROM passwords USING users WHERE id = user_id AND username = 'without'")
@@ -41,6 +43,7 @@ async fn unknown_wrong_passwordless_and_disabled_are_alike() {
         "without",
         "disabled",
         "cheap",
+        "factored",
     ] {
         statements.take();
         let before = app.passwords.rounds();

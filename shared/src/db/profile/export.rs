@@ -35,6 +35,14 @@ pub async fn export(
                    'sessions', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'salt' - 'user_id'
                                                           ORDER BY s.created_at), '[]')
                                 FROM sessions s WHERE s.user_id = caller.id),
+                   'authenticator_app', (SELECT to_jsonb(t) - 'sealed' - 'user_id' || jsonb_build_object(
+                                             'recovery_codes_left', (
+                                                 SELECT count(*) FROM recovery_codes c
+                                                 WHERE c.user_id = t.user_id AND c.used_at IS NULL))
+                                         FROM totp t WHERE t.user_id = caller.id),
+                   'passkeys', (SELECT coalesce(jsonb_agg(to_jsonb(k) - 'user_id'
+                                                          ORDER BY k.created_at), '[]')
+                                FROM passkeys k WHERE k.user_id = caller.id),
                    'sign_ins', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                                            'network', encode(f.network, 'hex'), 'failures', f.count,
                                            'last_at', f.last_at, 'locked_until', f.locked_until,

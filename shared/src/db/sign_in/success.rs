@@ -1,23 +1,32 @@
-//! After a right password: the session it makes, or what stands against it.
+//! After a right password: the session it makes, the second factor it needs, or what stands against it.
 
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Account, CurrentPassword};
-use crate::db::Error;
+use crate::challenge::Challenge;
 use crate::db::failures::{Bar, Limits, Place, whole};
+use crate::db::{Error, challenges};
 use crate::extract::Caller;
 use crate::password::Stored;
 
-/// A right password, and the session it makes.
-pub struct Success<'a> {
+/// A right password.
+#[derive(Debug, Clone, Copy)]
+pub struct RightPassword<'a> {
     /// Whose it is.
-    pub account: &'a Account,
-    /// What it was checked against.
-    pub verified: &'a CurrentPassword,
-    /// The hash made anew, when it was not of today.
-    pub upgrade: Option<&'a Stored>,
+    pub user: Uuid,
+    /// When that password was set.
+    pub changed_at: OffsetDateTime,
+    /// When the hash was not of today: the one it was checked against, and the one made anew.
+    pub upgrade: Option<(&'a Stored, &'a Stored)>,
+}
+
+/// A right password, with a second factor where one is needed, and the session it makes.
+pub struct Success<'a> {
+    /// The password.
+    pub password: RightPassword<'a>,
+    /// The second factor that was proved, such as `totp`.
+    pub second_factor: Option<&'a str>,
     /// The session's id.
     pub session: Uuid,
     /// Half of its refresh tokens' MAC.
@@ -26,7 +35,7 @@ pub struct Success<'a> {
     pub idle_until: OffsetDateTime,
     /// When it ends in any case.
     pub absolute_until: OffsetDateTime,
-    /// What was typed, as failures count it.
+    /// What was tried, as failures count it.
     pub at: Place<'a>,
     /// The MACs of all that the account signs in with: their failures are forgotten, and they know
     /// the network from now on.
@@ -38,9 +47,12 @@ pub struct Success<'a> {
 pub enum Outcome {
     /// The session is there.
     SignedIn,
+    /// The challenge for the second factor is.
+    SecondFactorAsked,
     /// A lock or stop was imposed while the hash was computed; nothing was done.
     Barred(Bar),
-    /// The account was disabled or its password changed meanwhile; nothing was done.
+    /// The account was disabled, or its password or its need of a second factor changed meanwhile;
+    /// nothing was done.
     Changed,
 }
 
@@ -56,6 +68,7 @@ pub async fn succeed(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Outcome, Error> {
+    let (old, new) = success.password.upgrade.unzip();
     let row = sqlx::query!(
         r#"WITH known AS (
                SELECT subject FROM failures
@@ -75,6 +88,8 @@ pub async fn succeed(
                SELECT u.id FROM users u JOIN passwords p ON p.user_id = u.id
                WHERE u.id = $4 AND u.status = 'active' AND p.changed_at = $5
                  AND EXISTS (SELECT FROM barred WHERE locked_until IS NULL AND NOT stopped)
+                 AND ($21::text IS NOT NULL OR NOT EXISTS (
+                     SELECT FROM totp WHERE user_id = $4 AND confirmed_at IS NOT NULL))
                FOR SHARE OF u FOR NO KEY UPDATE OF p
            ), session AS (
                INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at,
@@ -99,36 +114,112 @@ pub async fn succeed(
                  AND subject NOT IN (SELECT subject FROM known)
                  AND subject NOT IN (SELECT subject FROM stopped)
            ), logged AS (
-               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
-               SELECT $3, 'authn_login_success', id, id, $6, $10::text::inet, $11, $18 FROM account
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent,
+                                  request_id, detail)
+               SELECT $3, 'authn_login_success', id, id, $6, $10::text::inet, $11, $18,
+                      CASE WHEN $21 IS NOT NULL THEN jsonb_build_object('factor', $21::text) END
+               FROM account
            )
            SELECT EXISTS (SELECT FROM account) AS "done!", locked_until, stopped AS "stopped!"
            FROM barred"#,
         success.at.subject,
         success.at.network,
         now,
-        success.account.id,
-        success.verified.changed_at,
+        success.password.user,
+        success.password.changed_at,
         success.session,
         success.salt,
         success.idle_until,
         success.absolute_until,
         caller.address.0.to_string(),
         caller.user_agent,
-        success.upgrade.map(|stored| stored.scheme.as_str()),
-        success.upgrade.and_then(|stored| stored.pepper_id.as_deref()),
-        success.upgrade.map(|stored| stored.hash.as_str()),
-        success.verified.stored.hash,
+        new.map(|stored| stored.scheme.as_str()),
+        new.and_then(|stored| stored.pepper_id.as_deref()),
+        new.map(|stored| stored.hash.as_str()),
+        old.map(|stored| stored.hash.as_str()),
         now + limits.known,
         success.subjects,
         caller.request_id,
         now - limits.forget,
         limits.lock_stop.map(whole),
+        success.second_factor,
     )
     .fetch_one(db)
     .await?;
     Ok(match (row.done, Bar::find(row.locked_until, row.stopped)) {
         (true, _) => Outcome::SignedIn,
+        (false, Some(bar)) => Outcome::Barred(bar),
+        (false, None) => Outcome::Changed,
+    })
+}
+
+/// Makes a challenge for the second factor that the account has, upgrades the hash, writes the audit
+/// row: one statement. Failures are forgotten and the network is known only after the factor.
+///
+/// # Errors
+/// The statement's.
+pub async fn ask_second_factor(
+    db: impl PgExecutor<'_>,
+    password: RightPassword<'_>,
+    (challenge, until): (&Challenge, OffsetDateTime),
+    at: Place<'_>,
+    limits: &Limits,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<Outcome, Error> {
+    let (old, new) = password.upgrade.unzip();
+    let row = sqlx::query!(
+        r#"WITH here AS (
+               SELECT locked_until, known_until FROM failures WHERE subject = $1 AND network = $2
+           ), barred AS (
+               SELECT (SELECT locked_until FROM here WHERE locked_until > $3) AS locked_until,
+                      EXISTS (SELECT FROM failures WHERE subject = $1 AND network = ''
+                              AND last_at > $4 AND count >= $5::integer)
+                      AND NOT EXISTS (SELECT FROM here WHERE known_until > $3) AS stopped
+           ), account AS (
+               -- As in `succeed`.
+               SELECT u.id, p.changed_at FROM users u JOIN passwords p ON p.user_id = u.id
+               WHERE u.id = $6 AND u.status = 'active' AND p.changed_at = $7
+                 AND EXISTS (SELECT FROM barred WHERE locked_until IS NULL AND NOT stopped)
+               FOR SHARE OF u FOR NO KEY UPDATE OF p
+           ), upgraded AS (
+               UPDATE passwords SET scheme = $8, pepper_id = $9, hash = $10::text
+               WHERE user_id IN (SELECT id FROM account) AND hash = $11 AND $10::text IS NOT NULL
+           ), swept AS (
+               DELETE FROM challenges WHERE hash IN (
+                   SELECT hash FROM challenges WHERE expires_at <= $3
+                   ORDER BY expires_at LIMIT $12 FOR UPDATE SKIP LOCKED)
+           ), asked AS (
+               INSERT INTO challenges (hash, kind, user_id, changed_at, expires_at)
+               SELECT $13, 'second_factor', id, changed_at, $14 FROM account
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, address, user_agent, request_id)
+               SELECT $3, 'authn_login_second_factor', id, id, $15::text::inet, $16, $17 FROM account
+           )
+           SELECT EXISTS (SELECT FROM account) AS "done!", locked_until, stopped AS "stopped!"
+           FROM barred"#,
+        at.subject,
+        at.network,
+        now,
+        now - limits.forget,
+        limits.lock_stop.map(whole),
+        password.user,
+        password.changed_at,
+        new.map(|stored| stored.scheme.as_str()),
+        new.and_then(|stored| stored.pepper_id.as_deref()),
+        new.map(|stored| stored.hash.as_str()),
+        old.map(|stored| stored.hash.as_str()),
+        challenges::SWEPT_AT_ONCE,
+        challenge.hash(),
+        until,
+        caller.address.0.to_string(),
+        caller.user_agent,
+        caller.request_id,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(match (row.done, Bar::find(row.locked_until, row.stopped)) {
+        (true, _) => Outcome::SecondFactorAsked,
         (false, Some(bar)) => Outcome::Barred(bar),
         (false, None) => Outcome::Changed,
     })

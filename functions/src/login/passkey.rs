@@ -1,0 +1,153 @@
+//! `POST /login/passkey`: sign in with a passkey, which is both factors: one has it, and proves to it who
+//! one is.
+
+use axum::extract::State;
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use http::header::{CACHE_CONTROL, HeaderName};
+use secrecy::ExposeSecret;
+use serde_json::json;
+use shared::challenge::Challenge;
+use shared::db::challenges;
+use shared::db::passkeys::{self, Found, Passkey, Success};
+use shared::extract::{Caller, Fields};
+use shared::problem::{Code, Problem, Result};
+use shared::webauthn::{Assertion, Refused};
+use time::OffsetDateTime;
+
+use super::{Login, session};
+use crate::cookie::Cookies;
+use crate::throttle;
+use crate::tokens::Delivery;
+use crate::user::User;
+
+/// What the address's bucket and a 429 are called: apart from that of passwords.
+const POLICY: &str = "passkey";
+
+/// The routes of passkeys.
+pub(super) fn router(login: Login) -> Router {
+    Router::new()
+        .route("/login/passkey/options", post(options))
+        .route("/login/passkey", post(passkey))
+        .with_state(login)
+}
+
+/// `POST /login/passkey/options {}` → 200 `{publicKey}`, for `navigator.credentials.get`.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `rate_limited`, `unavailable`.
+async fn options(State(login): State<Login>, caller: Caller, fields: Fields) -> Result<Response> {
+    fields.finish(Some(()))?;
+    let (app, now) = (&login.app, login.app.clock.now());
+    let party = app.relying_party()?;
+    throttle::network(app, POLICY, app.settings.factors.passkey_address, &caller, now).await?;
+    let challenge = Challenge::generate().map_err(|error| Problem::internal(&error))?;
+    let until = now + app.settings.factors.challenge_lifetime;
+    let kept = challenges::create_for_passkey_login(app.db.pool(), &challenge, until, now);
+    app.db.run(kept).await?;
+    let body = Json(json!({ "publicKey": {
+        "challenge": challenge.text().expose_secret(),
+        "rpId": party.id(),
+        "timeout": millis(app.settings.factors.challenge_lifetime),
+        "userVerification": "required",
+        // Empty: the authenticator shows the passkeys it has, and nobody says who they are before.
+        "allowCredentials": [],
+    }}));
+    let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
+        AppendHeaders([(CACHE_CONTROL, "no-store")]);
+    Ok((no_store, body).into_response())
+}
+
+/// `POST /login/passkey {"credential"}` → 200
+/// `{access_token, token_type, expires_in, refresh_token, user}`, as [`super::login`] answers.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `passkey_invalid`, `account_disabled`, `origin_refused`, `challenge_invalid`,
+/// `rate_limited`, `unavailable`.
+async fn passkey(
+    State(login): State<Login>,
+    caller: Caller,
+    cookies: Cookies,
+    mut fields: Fields,
+) -> Result<Response> {
+    let assertion = fields.object("credential", Assertion::from_json);
+    let by_cookie = session::take_delivery(&mut fields);
+    let (assertion, by_cookie) = fields.finish(assertion.zip(by_cookie))?;
+    let delivery = session::delivery(by_cookie, &cookies)?;
+    let now = login.app.clock.now();
+    let (app, party) = (&login.app, login.app.relying_party()?);
+    throttle::network(app, POLICY, app.settings.factors.passkey_address, &caller, now).await?;
+    let attempt = Attempt { login: &login, caller, delivery, now };
+    let answered = match assertion.answered(&party) {
+        Ok(answered) => answered,
+        Err(refused) => return Err(attempt.fail(None, refused).await),
+    };
+    let id = &assertion.credential_id;
+    let found = passkeys::find(app.db.pool(), &answered.challenge, id, now);
+    let passkey = match app.db.run(found).await? {
+        Found::NoChallenge => return Err(Problem::new(Code::ChallengeInvalid)),
+        Found::NoPasskey => return Err(attempt.fail(None, Refused::User).await),
+        Found::Passkey(passkey) => passkey,
+    };
+    let credential = (&passkey.credential, passkey.user.as_bytes().as_slice());
+    match assertion.verify(&answered, credential, &party) {
+        Ok(count) => attempt.succeed(*passkey, count).await,
+        Err(refused) => Err(attempt.fail(Some(&passkey), refused).await),
+    }
+}
+
+/// A try.
+struct Attempt<'a> {
+    login: &'a Login,
+    caller: Caller,
+    delivery: Delivery<'a>,
+    now: OffsetDateTime,
+}
+
+impl Attempt<'_> {
+    /// One answer for whatever was wrong: only the log and the audit log say what.
+    async fn fail(&self, passkey: Option<&Passkey>, why: Refused) -> Problem {
+        tracing::info!(%why, "a passkey was refused");
+        let user = passkey.map(|passkey| passkey.user);
+        self.record(user, &why.to_string(), Code::PasskeyInvalid).await
+    }
+
+    async fn record(&self, user: Option<uuid::Uuid>, why: &str, code: Code) -> Problem {
+        let db = &self.login.app.db;
+        let recorded = passkeys::record_failure(db.pool(), user, why, &self.caller, self.now);
+        match db.run(recorded).await {
+            Ok(()) => Problem::new(code),
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn succeed(&self, passkey: Passkey, sign_count: u32) -> Result<Response> {
+        if !passkey.active {
+            return Err(self.record(Some(passkey.user), "disabled", Code::AccountDisabled).await);
+        }
+        let session = self.login.new_session(self.now)?;
+        let success = Success {
+            passkey: &passkey,
+            sign_count,
+            session: session.id,
+            salt: session.salt.bytes(),
+            idle_until: session.idle_until,
+            absolute_until: session.absolute_until,
+        };
+        let db = &self.login.app.db;
+        let done = passkeys::succeed(db.pool(), success, &self.caller, self.now);
+        if !db.run(done).await? {
+            // Disabled, removed, or used with a higher counter meanwhile.
+            return Err(self.fail(Some(&passkey), Refused::Counter).await);
+        }
+        let Passkey { user: id, username, roles, created_at, .. } = passkey;
+        let user = User { id, username, roles, created_at };
+        self.login.answer(user, &session, self.delivery)
+    }
+}
+
+/// As WebAuthn writes times.
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,116 @@
+//! `/me/factors`: the caller's authenticator app with its recovery codes, and passkeys.
+//!
+//! Adding and removing one needs a sign-in of the last `RECENT_SIGN_IN`: it proves every factor the
+//! account has, which a password alone would not.
+
+mod passkey;
+mod totp;
+
+use axum::extract::{FromRef, Path, State};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::routing::{delete, get};
+use axum::{Json, Router};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderName};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::db::factors::{self, Change};
+use shared::extract::Caller;
+use shared::problem::{Code, Problem, Result};
+use shared::second_factor::Vault;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::App;
+use crate::bearer::Bearer;
+
+/// The routes of factors.
+pub(super) fn router(app: App, vault: Vault) -> Router {
+    let state = Factors { app, vault };
+    let all = Router::new()
+        .route("/me/factors", get(list))
+        .route("/me/factors/{id}", delete(remove))
+        .with_state(state.clone());
+    all.merge(totp::router(state.clone())).merge(passkey::router(state))
+}
+
+#[derive(Debug, Clone)]
+struct Factors {
+    app: App,
+    vault: Vault,
+}
+
+impl FromRef<Factors> for App {
+    fn from_ref(factors: &Factors) -> Self {
+        factors.app.clone()
+    }
+}
+
+/// A factor, as its owner sees it.
+#[derive(Debug, Serialize)]
+struct Factor {
+    id: Uuid,
+    /// `totp` or `passkey`.
+    kind: String,
+    /// A passkey's name; null for an app.
+    name: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    last_used_at: Option<OffsetDateTime>,
+}
+
+/// `GET /me/factors` → 200 `{factors, recovery_codes_left}`.
+///
+/// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+async fn list(State(app): State<App>, Bearer(claims): Bearer) -> Result<Response> {
+    let found = factors::list(app.db.pool(), &claims, app.clock.now());
+    let found = app.db.run(found).await?;
+    let shown = found.factors.into_iter().map(|factor| {
+        let factors::Factor { id, kind, name, created_at, last_used_at } = factor;
+        Factor { id, kind, name, created_at, last_used_at }
+    });
+    let shown: Vec<_> = shown.collect();
+    let left = found.recovery_codes_left;
+    Ok(Json(json!({ "factors": shown, "recovery_codes_left": left })).into_response())
+}
+
+/// `DELETE /me/factors/{id}` → 204; with an app its recovery codes go, too.
+///
+/// Problems: `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
+/// `unavailable`.
+async fn remove(
+    State(Factors { app, .. }): State<Factors>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    // What is no id is nobody's factor.
+    let id: Uuid = id.parse().map_err(|_| Problem::new(Code::NotFound))?;
+    let now = app.clock.now();
+    let removed = factors::remove(app.db.pool(), &claims, id, since(&app, now), &caller, now);
+    made(app.db.run(removed).await?, Code::NotFound)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Since when a sign-in is recent.
+fn since(app: &App, now: OffsetDateTime) -> OffsetDateTime {
+    now - app.settings.factors.recent_sign_in
+}
+
+/// What a change made, or why it was not.
+fn made<T>(change: Change<T>, refused: Code) -> Result<T> {
+    Err(Problem::new(match change {
+        Change::Made(made) => return Ok(made),
+        Change::NotRecent => Code::RecentSignInRequired,
+        Change::Refused => refused,
+        Change::Unknown => Code::ChallengeInvalid,
+    }))
+}
+
+/// An answer that no cache keeps.
+fn secretly(status: StatusCode, body: Value) -> Response {
+    let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
+        AppendHeaders([(CACHE_CONTROL, "no-store")]);
+    (status, no_store, Json(body)).into_response()
+}

@@ -1,0 +1,118 @@
+//! `/me/factors/totp`: an authenticator app, and its recovery codes.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use shared::access_token::Claims;
+use shared::db::factors::Change;
+use shared::db::factors::totp;
+use shared::extract::{Caller, Fields, Invalid};
+use shared::problem::{Code, Problem, Result};
+use shared::second_factor::{self, RECOVERY_CODES, RecoveryCode, TotpSecret, Vault};
+use uuid::Uuid;
+
+use super::{Factors, made, secretly, since};
+use crate::bearer::Bearer;
+
+/// Its routes.
+pub(super) fn router(factors: Factors) -> Router {
+    Router::new()
+        .route("/me/factors/totp", post(begin))
+        .route("/me/factors/totp/confirm", post(confirm))
+        .route("/me/factors/recovery-codes", post(renew_recovery_codes))
+        .with_state(factors)
+}
+
+/// `POST /me/factors/totp {}` → 201 `{id, secret, uri}`: an app that counts once it is confirmed.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`,
+/// `factor_exists`, `unavailable`.
+async fn begin(
+    State(Factors { app, vault }): State<Factors>,
+    Bearer(claims): Bearer,
+    fields: Fields,
+) -> Result<Response> {
+    fields.finish(Some(()))?;
+    let (id, now) = (Uuid::now_v7(), app.clock.now());
+    let secret = TotpSecret::generate().map_err(|error| Problem::internal(&error))?;
+    let sealed = vault.seal(&secret, claims.sub, id);
+    let sealed = sealed.map_err(|error| Problem::internal(&error))?;
+    let begun = totp::begin(app.db.pool(), &claims, (id, &sealed), since(&app, now), now);
+    let username = made(app.db.run(begun).await?, Code::FactorExists)?;
+    let uri = secret.uri(&app.settings.factors.service_name, &username);
+    let secret = secret.base32();
+    let body = json!({ "id": id, "secret": secret.expose_secret(), "uri": uri.expose_secret() });
+    Ok(secretly(StatusCode::CREATED, body))
+}
+
+/// `POST /me/factors/totp/confirm {"code"}` → 200 `{id, recovery_codes}`: from now on a password alone
+/// does not sign in.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `not_found`, `unavailable`.
+async fn confirm(
+    State(Factors { app, vault }): State<Factors>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<Response> {
+    let code = fields.text("code", second_factor::Code::parse);
+    let code = fields.finish(code)?;
+    let (db, now) = (&app.db, app.clock.now());
+    let none = || Problem::new(Code::NotFound).detail("No app waits for its confirmation.");
+    let pending = db.run(totp::find_pending(db.pool(), &claims, now)).await?;
+    let (id, sealed) = pending.ok_or_else(none)?;
+    let secret = vault.open(&sealed, claims.sub, id).map_err(|error| Problem::internal(&error))?;
+    let step = secret.find_step(&code, None, now).ok_or_else(|| {
+        let wrong = "This is not the code of now: check the clock of the device with the app.";
+        Problem::validation(vec![Invalid::new("wrong_code", wrong).at("/code")])
+    })?;
+    let (codes, macs) = new_codes(&vault, &claims)?;
+    let confirmed = totp::confirm(db.pool(), &claims, (id, step), &macs, &caller, now);
+    match db.run(confirmed).await? {
+        Change::Made(()) => Ok(secretly(StatusCode::OK, shown(Some(id), &codes))),
+        _ => Err(none()),
+    }
+}
+
+/// `POST /me/factors/recovery-codes {}` → 200 `{recovery_codes}`: the old ones are no longer good.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
+/// `unavailable`.
+async fn renew_recovery_codes(
+    State(Factors { app, vault }): State<Factors>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    fields: Fields,
+) -> Result<Response> {
+    fields.finish(Some(()))?;
+    let (db, now) = (&app.db, app.clock.now());
+    let (codes, macs) = new_codes(&vault, &claims)?;
+    let since = since(&app, now);
+    let renewed = totp::renew_recovery_codes(db.pool(), &claims, &macs, since, &caller, now);
+    made(db.run(renewed).await?, Code::NotFound)?;
+    Ok(secretly(StatusCode::OK, shown(None, &codes)))
+}
+
+/// Recovery codes, and what is kept of them.
+fn new_codes(vault: &Vault, claims: &Claims) -> Result<(Vec<SecretString>, Vec<Vec<u8>>)> {
+    let codes = (0..RECOVERY_CODES).map(|_| {
+        let code = RecoveryCode::generate().map_err(|error| Problem::internal(&error))?;
+        Ok((code.shown(), vault.recovery_mac(&code, claims.sub)))
+    });
+    codes.collect()
+}
+
+fn shown(id: Option<Uuid>, codes: &[SecretString]) -> Value {
+    let codes: Vec<_> = codes.iter().map(ExposeSecret::expose_secret).collect();
+    match id {
+        Some(id) => json!({ "id": id, "recovery_codes": codes }),
+        None => json!({ "recovery_codes": codes }),
+    }
+}
