@@ -12,6 +12,7 @@ mod rotate_keys;
 mod runner;
 mod services;
 mod test;
+mod web;
 
 use std::process::ExitCode;
 

@@ -98,6 +98,8 @@ pub struct Machine {
     pub waits: Waits,
     /// `REDIS_BIN`: which Redis or Valkey the tests run.
     pub redis: Option<PathBuf>,
+    /// `CHROMIUM_BIN`: which Chromium the browser tests run.
+    pub chromium: Option<PathBuf>,
 }
 
 impl Machine {
@@ -138,11 +140,15 @@ impl Machine {
             "REDIS_BIN",
             "The Redis or Valkey server program that `cargo dev test` starts, instead of looking for one.",
         );
+        let chromium = reader.optional(
+            "CHROMIUM_BIN",
+            "The Chromium or Chrome program that `cargo dev test` drives, instead of looking for one.",
+        );
         let system = System::read();
         let cache = cache.unwrap_or_else(|| system.cache());
         let postgres = Search { source, bindir, path: system.path, cache: cache.clone() };
         let local_dir = local_dir.unwrap_or_else(default_local_dir);
-        Self { local_dir, cache, postgres, waits, redis }
+        Self { local_dir, cache, postgres, waits, redis, chromium }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Installers that machines have anyway: npm, pip, apt-get.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,35 @@ pub(crate) async fn pip_install(requirements: &str, target: &Path) -> anyhow::Re
     // A user's configuration may ask for these; neither goes with a directory of our own.
     pip.envs([("PIP_USER", "0"), ("PIP_REQUIRE_VIRTUALENV", "0")]);
     run(pip).await
+}
+
+/// Installs a package of Debian's, as root. Not given up half-way, as a download is: that would leave the
+/// package system in need of repair.
+///
+/// # Errors
+/// If apt-get cannot be run or failed.
+pub(crate) fn apt_install(package: &str) -> anyhow::Result<()> {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        // At this "run level" Debian's scripts install a server without starting it.
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        let output = command.stdin(Stdio::null()).output().context("cannot run apt-get")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "apt-get failed ({}):\n{}", output.status, said.trim());
+        Ok(())
+    };
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    // The list of packages may be missing or old; then it is fetched.
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
+}
+
+/// The first of these programs that is in a directory of `path`.
+pub(crate) fn find_on_path(path: Option<&OsStr>, programs: &[&str]) -> Option<PathBuf> {
+    let dirs: Vec<_> = std::env::split_paths(path?).collect();
+    let candidates = programs.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
+    candidates.into_iter().find(|candidate| {
+        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+    })
 }
 
 /// Whether the program is there at all.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -116,28 +116,11 @@ pub(super) async fn program(
 }
 
 fn on_path() -> Option<PathBuf> {
-    let path = System::read().path?;
-    let dirs: Vec<_> = std::env::split_paths(&path).collect();
-    let candidates = PROGRAMS.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
-    candidates.into_iter().find(|candidate| {
-        candidate.is_file() && rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
-    })
+    tools::find_on_path(System::read().path.as_deref(), &PROGRAMS)
 }
 
-/// Not given up half-way, as a download is: that would leave the package system in need of repair.
 fn by_apt() -> anyhow::Result<PathBuf> {
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        // At this "run level" Debian's scripts install the server without starting it.
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
-        let output = command.stdin(Stdio::null()).output().context("cannot run apt-get")?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(output.status.success(), "apt-get failed ({}):\n{}", output.status, said.trim());
-        Ok(())
-    };
-    let install = ["install", "--yes", "--no-install-recommends", "redis-server"];
-    // The list of packages may be missing or old; then it is fetched.
-    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))?;
+    tools::apt_install("redis-server")?;
     on_path().context("redis-server is installed but not on PATH")
 }
 

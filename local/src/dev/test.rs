@@ -3,13 +3,12 @@
 use std::ffi::OsString;
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
 use super::runner::Stdin;
 use super::services::Services;
-use super::{aws_tools, runner, say};
-use crate::settings::{self, Machine};
+use super::{aws_tools, runner, say, web};
+use crate::settings::Machine;
 use crate::signals::Signals;
 
 /// Everything in Rust; without the last two words the Lambda tests too.
@@ -55,7 +54,7 @@ pub(super) struct Given {
 enum Part {
     /// Everything in Rust but the Lambda binaries.
     Rust,
-    /// The web UI and its SDK.
+    /// Those in a real browser.
     Web,
     /// The Lambda binaries and the template, with AWS's own tools.
     Aws,
@@ -66,25 +65,33 @@ enum Part {
 /// # Errors
 /// If what they need cannot be had; a test that fails is an exit code.
 pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    if matches!(arguments.part, None | Some(Part::Web)) {
-        web()?;
-    }
-    if arguments.part == Some(Part::Web) {
-        return Ok(ExitCode::SUCCESS);
-    }
     let mut signals = Signals::new()?;
     let mut more = Vec::new();
-    if arguments.part != Some(Part::Rust) {
-        more = tokio::select! {
-            more = aws_tools::provide(&machine.cache) => more?,
+    let mut browser = None;
+    if matches!(arguments.part, None | Some(Part::Web)) {
+        let (command, variables) = tokio::select! {
+            provided = web::provide(machine.chromium.clone()) => provided?,
             signal = signals.next() => return Ok(runner::signalled(signal)),
         };
+        if arguments.part.is_some() {
+            let command = [&command, arguments.filter.as_slice()].concat();
+            return runner::run(&command, &variables, Stdin::Closed, &mut signals).await;
+        }
+        more = variables;
+        browser = Some(command);
+    }
+    if arguments.part != Some(Part::Rust) {
+        more.extend(tokio::select! {
+            more = aws_tools::provide(&machine.cache) => more?,
+            signal = signals.next() => return Ok(runner::signalled(signal)),
+        });
     }
     let nextest = has_nextest();
     if !nextest {
         say(NO_NEXTEST);
     }
-    serve(machine, signals, more, &commands(&arguments, nextest), Stdin::Closed).await
+    let commands: Vec<_> = commands(&arguments, nextest).into_iter().chain(browser).collect();
+    serve(machine, signals, more, &commands, Stdin::Closed).await
 }
 
 /// Runs any command with what the tests need.
@@ -137,14 +144,6 @@ fn commands(arguments: &Arguments, nextest: bool) -> Vec<Vec<OsString>> {
     let examples = nextest && arguments.part != Some(Part::Aws) && arguments.filter.is_empty();
     let examples = examples.then(|| DOC_TEST.iter().map(Into::into).collect());
     examples.into_iter().chain([tests]).collect()
-}
-
-/// There is no web UI yet; when there is, this must run its tests rather than pass.
-fn web() -> anyhow::Result<()> {
-    let web = settings::checkout().join("web");
-    ensure!(!web.exists(), "{} is here, but its tests are not run yet", web.display());
-    say("There is no web UI yet, and so nothing of it to test");
-    Ok(())
 }
 
 fn has_nextest() -> bool {

@@ -7,8 +7,8 @@ use shared::settings::{Database, Http, Log, Reader, Tokens, Variable};
 use super::{read, root};
 
 const PAGE: &str = "docs/configuration.md";
-/// Read with the rest of the machine's group, but only `cargo dev test` starts one.
-const REDIS: &str = "REDIS_BIN";
+/// Read with the rest of the machine's group, but only `cargo dev test` starts them.
+const PROGRAMS: [&str; 2] = ["REDIS_BIN", "CHROMIUM_BIN"];
 const END: &str = "<!-- end of the table -->";
 
 /// A table of the page: its name in the comment before it, and what it lists.
@@ -91,13 +91,13 @@ fn of_node() -> Vec<Variable> {
 /// Without those of its commands.
 fn of_cargo_run() -> Vec<Variable> {
     let mut variables = local::settings::variables();
-    variables.retain(|variable| variable.name != REDIS);
+    variables.retain(|variable| !PROGRAMS.contains(&variable.name));
     variables
 }
 
 fn of_tests(own: Vec<Variable>) -> Vec<Variable> {
     let mut variables = local::settings::variables();
-    variables.retain(|variable| variable.name == REDIS);
+    variables.retain(|variable| PROGRAMS.contains(&variable.name));
     [variables, own].concat()
 }
 
