@@ -1,6 +1,6 @@
 //! Sessions: a sign-in that holds until it is revoked, idle or old; and the check of one.
 //!
-//! [`checked!`] puts the check before a handler's own statement, so that a revocation holds on the
+//! `checked!` puts the check before a handler's own statement, so that a revocation holds on the
 //! very next call and costs no round trip.
 
 pub mod own;

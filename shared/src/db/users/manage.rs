@@ -1,6 +1,6 @@
 //! What administrators change of other accounts. None of it reads or sets a password.
 //!
-//! Each is a transaction that first takes the lock of [`admins`]: two administrators who act on each
+//! Each is a transaction that first takes the lock of `admins`: two administrators who act on each
 //! other would else each hold what the other waits for, and the last one could be taken away.
 
 use sqlx::{Acquire, Postgres};
