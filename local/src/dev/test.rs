@@ -74,7 +74,9 @@ pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Res
             signal = signals.next() => return Ok(runner::signalled(signal)),
         };
         if arguments.part.is_some() {
-            let command = [&command, arguments.filter.as_slice()].concat();
+            // Node takes its flags before the files.
+            let (node, files) = command.split_at(web::BEFORE_FILES);
+            let command = [node, &arguments.filter, files].concat();
             return runner::run(&command, &variables, Stdin::Closed, &mut signals).await;
         }
         more = variables;

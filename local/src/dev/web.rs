@@ -17,6 +17,10 @@ use crate::tools::{apt_install, find_on_path, run, runs};
 const PACKAGE_LOCK: &str = include_str!("../../../web/e2e/package-lock.json");
 /// The files of tests. Node 20 takes no patterns.
 const TESTS: [&str; 1] = ["passkey.test.js"];
+/// What runs them.
+const RUN: [&str; 2] = ["node", "--test"];
+/// How many words of the command come before the files.
+pub(super) const BEFORE_FILES: usize = RUN.len();
 /// The oldest Node that runs them.
 const NODE: u32 = 20;
 /// The browsers that do, in order of preference.
@@ -44,7 +48,7 @@ pub(super) async fn provide(
     let text = |path| text(path).map_err(|path| anyhow::anyhow!("not UTF-8: {}", path.display()));
     let variables = [("TEST_CHROMIUM", text(browser)?), ("TEST_KEYWIRE", text(program)?)];
     let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
-    let command = ["node", "--test"].into_iter().map(OsString::from);
+    let command = RUN.into_iter().map(OsString::from);
     let command = command.chain(TESTS.iter().map(|test| dir.join(test).into_os_string()));
     Ok((command.collect(), variables))
 }
