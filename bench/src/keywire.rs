@@ -93,7 +93,7 @@ impl Keywire {
             let log = fs::read_to_string(&log).unwrap_or_else(|error| error.to_string());
             format!("keywire did not start; its log:\n{log}")
         })?;
-        let socket = dir.path().join("postgres").join("socket");
+        let socket = socket_in(dir.path());
         let database_url = format!(
             "postgres://keywire@localhost:5432/keywire?host={}&sslmode=disable",
             socket.display()
@@ -104,6 +104,11 @@ impl Keywire {
     /// The file of its keys.
     pub(crate) fn keys_file(&self) -> PathBuf {
         self.dir.path().join("keys.json")
+    }
+
+    /// The directory of its database's socket.
+    pub(crate) fn socket_dir(&self) -> PathBuf {
+        socket_in(self.dir.path())
     }
 
     /// Its process id.
@@ -126,6 +131,10 @@ impl Keywire {
         ensure!(status.success(), "keywire ended with {status}");
         Ok(())
     }
+}
+
+fn socket_in(dir: &Path) -> PathBuf {
+    dir.join("postgres").join("socket")
 }
 
 /// Reads what it says until it has said all, and finds the port.

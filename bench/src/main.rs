@@ -1,12 +1,13 @@
 //! Load tools. Progress goes to standard error; the last line on standard output is the result as
 //! JSON. RESULTS.md keeps what they gave.
 //!
-//! `login-equal`, `login-split` and `cold-start` start the built `keywire` with a database of its own,
+//! `login-equal`, `login-split`, `calls` and `cold-start` start the built `keywire` with a database of its own,
 //! measure it over loopback and end it again. `fanout`, `chat`, `idle`, `stall` and `churn` load any
 //! WebSocket server that relays each message to all its clients.
 
 mod accounts;
 mod bare;
+mod calls;
 mod chat;
 mod churn;
 mod client;
@@ -50,6 +51,8 @@ enum Run {
     LoginEqual(login_equal::Options),
     /// What a login costs beside its hash: one at a time, and at saturation.
     LoginSplit(login_split::Options),
+    /// `GET /me` and refreshes a second, beside the same statements under pgbench.
+    Calls(calls::Options),
     /// What a Lambda function takes from its start to its first answer.
     ColdStart(cold_start::Options),
     /// A few clients send, all receive: deliveries a second, latency, and what each costs.
@@ -106,6 +109,7 @@ async fn run(Arguments { run, keywire }: Arguments) -> anyhow::Result<Option<Out
     let outcome = match run {
         Run::LoginEqual(options) => login_equal::run(&program()?, &options).await,
         Run::LoginSplit(options) => login_split::run(&program()?, &options).await,
+        Run::Calls(options) => calls::run(&program()?, &options).await,
         Run::ColdStart(options) => cold_start::run(&program()?, &options).await,
         Run::Fanout(options) => fanout::run(&options).await,
         Run::Chat(options) => chat::run(&options).await,

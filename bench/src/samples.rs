@@ -31,6 +31,16 @@ impl Samples {
         self.0.record_n(nanoseconds, times).expect("the histogram grows by itself");
     }
 
+    /// Counts another's, too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("the histogram grows by itself");
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
         self.0.reset();

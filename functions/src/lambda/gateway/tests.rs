@@ -33,10 +33,11 @@ fn echo() -> Router {
     let handler = async |request: Request| {
         let uri = request.uri().clone();
         let address = request.extensions().get::<ClientAddress>().unwrap().0.to_string();
+        let Prefix(prefix) = request.extensions().get().cloned().unwrap();
         let body = to_bytes(request.into_body(), usize::MAX).await.unwrap();
         let body = String::from_utf8(body.into()).unwrap();
         axum::Json(json!({
-            "path": uri.path(), "query": uri.query(), "address": address, "body": body,
+            "prefix": prefix, "path": uri.path(), "query": uri.query(), "address": address, "body": body,
         }))
     };
     Router::new().route("/", any(handler)).route("/{*path}", any(handler))
@@ -61,6 +62,24 @@ async fn the_path_loses_the_stage_and_one_api() {
         });
         let (_, seen_by_router) = answer(echo(), event).await;
         assert_eq!(seen_by_router["path"], seen, "{stage} {raw}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_path_lost_is_the_prefix() {
+    for (stage, raw, prefix) in [
+        ("$default", "/login", ""),
+        ("$default", "/api/login", "/api"),
+        ("$default", "/api/api/login", "/api"),
+        ("prod", "/prod/login", "/prod"),
+        ("prod", "/prod/api/login", "/prod/api"),
+    ] {
+        let event = event("login", |event| {
+            event["rawPath"] = raw.into();
+            event["requestContext"]["stage"] = stage.into();
+        });
+        let (_, seen_by_router) = answer(echo(), event).await;
+        assert_eq!(seen_by_router["prefix"], prefix, "{stage} {raw}");
     }
 }
 

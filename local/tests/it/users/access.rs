@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp};
 use crate::docs::routes::functions_route_names;
@@ -122,6 +126,72 @@ async fn every_route_lets_in_whom_the_table_names_and_nobody_else() {
             let refused = refused.into_iter().find(|code| *code == answer.code());
             assert_eq!(refused, refusal(*access, name), "{route} by {name}: {answer:?}");
             assert!(!answer.status.is_server_error(), "{route} by {name}: {answer:?}");
+        }
+    }
+}
+
+/// Values between noise and nearly right.
+fn values() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![any::<String>(), "\\PC{0,80}", "[a-z0-9._:-]{0,40}"];
+    prop_oneof![
+        text.prop_map(Value::from),
+        Just(json!(null)),
+        any::<i64>().prop_map(Value::from),
+        Just(json!(["admin", "member", 1])),
+        Just(json!(["moderator"])),
+        Just(json!({ "a": [] })),
+    ]
+}
+
+/// Bodies with the fields of some route.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let name = "(display_name|bio|password|current_password|new_password|scope|roles|status|refresh_token)";
+    let fields = prop::collection::hash_map(name, values(), 0..3);
+    prop_oneof![
+        4 => fields.prop_map(|fields| serde_json::to_vec(&fields).unwrap()),
+        1 => prop::collection::vec(any::<u8>(), 0..200),
+    ]
+}
+
+/// What follows a path's `?`.
+fn queries() -> impl Strategy<Value = String> {
+    let name = "(search|status|role|limit|cursor|event|actor|since|until|session|x)";
+    let pair = (name, "[ -~]{0,20}").prop_map(|(name, value)| format!("{name}={value}"));
+    prop::collection::vec(pair, 0..3).prop_map(|pairs| pairs.join("&"))
+}
+
+#[tokio::test]
+async fn arbitrary_bodies_parameters_and_ids_with_a_token_are_no_server_error() {
+    let off = [("LIMIT_LOGIN_ADDRESS", "off"), ("LOCK_AFTER", "off"), ("LOCK_STOP", "off")];
+    let app = TestApp::with(&off).await;
+    for name in ["one", "two"] {
+        app.user(name).await;
+        app.make_admin(name).await;
+    }
+    let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[9; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), seed);
+    let mut tokens = app.sign_in("one").await;
+    for round in 0..25 {
+        for route in functions_route_names() {
+            let body = bodies().new_tree(&mut runner).unwrap().current();
+            let query = queries().new_tree(&mut runner).unwrap().current();
+            let id =
+                if round % 2 == 0 { "019ab5a0-7f3c-7cc1-9c55-1f3f5e4f7a10" } else { "%ff%00'x" };
+            let (method, path) = route.split_once(' ').unwrap();
+            let Ok(uri) = format!("{}?{query}", path.replace("{id}", id)).parse::<Uri>() else {
+                continue;
+            };
+            let request = Request::builder()
+                .method(method)
+                .uri(uri)
+                .header("content-type", "application/json")
+                .header("authorization", format!("Bearer {}", tokens.access));
+            let answer = app.send(request.body(Bytes::from(body.clone())).unwrap()).await;
+            let shown = String::from_utf8_lossy(&body);
+            assert!(!answer.status.is_server_error(), "{route}?{query} {shown}: {answer:?}");
+            if answer.code() == "session_revoked" {
+                tokens = app.sign_in("one").await;
+            }
         }
     }
 }
