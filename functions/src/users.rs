@@ -40,6 +40,7 @@ pub fn router(app: App, passwords: Passwords) -> Router {
         .route("/users/{id}", patch(change))
         .route("/users/{id}/revoke", post(revoke))
         .route("/users/{id}/unlock", post(unlock))
+        .route("/users/{id}/reset-factors", post(reset_factors))
         .route("/audit", get(list_audit))
         .with_state(Users { app, passwords })
 }
@@ -202,6 +203,19 @@ async fn unlock(
     let subjects: Vec<_> = subjects.chain([second_factor::subject(user.id)]).collect();
     let (db, now) = (app.db.pool(), app.clock.now());
     done(app.db.run(manage::unlock(db, &claims, user.id, &subjects, &caller, now)).await?)
+}
+
+/// `POST /users/{id}/reset-factors` → 204: the account has no second factor any more.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+async fn reset_factors(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let (db, now) = (app.db.pool(), app.clock.now());
+    done(app.db.run(manage::reset_factors(db, &claims, parse_id(&id), &caller, now)).await?)
 }
 
 fn done(found: bool) -> Result<StatusCode> {

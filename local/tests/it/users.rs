@@ -115,7 +115,7 @@ async fn an_account_is_shown_without_its_password_and_an_unknown_one_is_404() {
         get(&app, &admin, &format!("/users/{unknown}")).await.assert_problem(404, "not_found");
         let answer = patch(&app, &admin, unknown, json!({ "status": "disabled" })).await;
         answer.assert_problem(404, "not_found");
-        for action in ["revoke", "unlock"] {
+        for action in ["revoke", "unlock", "reset-factors"] {
             let path = format!("/users/{unknown}/{action}");
             let answer = app.call(Method::POST, &path, &admin.access, None).await;
             answer.assert_problem(404, "not_found");
@@ -302,4 +302,26 @@ async fn an_unlock_ends_the_lock_of_codes_too() {
     let answer = app.call(Method::POST, &path, &admin.access, None).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
     assert_eq!(app.prove(&challenge, &right).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_administrator_takes_lost_factors_away_and_nobody_elses() {
+    let (app, admin) = app(&["ann", "bob"]).await;
+    for name in ["ann", "bob"] {
+        sqlx::query(
+            "INSERT INTO totp (user_id, id, sealed, created_at, confirmed_at)
+                     SELECT id, gen_random_uuid(), '', now(), now() FROM users WHERE username = $1",
+        )
+        .bind(name)
+        .execute(&app.owner)
+        .await
+        .unwrap();
+    }
+    app.login("ann", "password123").await.assert_problem(403, "second_factor_required");
+    let path = format!("/users/{}/reset-factors", id(&app, "ann").await);
+    let answer = app.call(Method::POST, &path, &admin.access, None).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
+    app.login("bob", "password123").await.assert_problem(403, "second_factor_required");
+    assert!(app.audit().await.contains(&"authn_factors_reset".to_owned()));
 }

@@ -54,6 +54,7 @@ const FUNCTIONS: [(&str, &[&str], &[&str]); 6] = [
             "PATCH /users/{id}",
             "POST /users/{id}/revoke",
             "POST /users/{id}/unlock",
+            "POST /users/{id}/reset-factors",
             "GET /audit",
         ],
     ),

@@ -54,6 +54,7 @@ const TABLE: &[(&str, Access)] = &[
     ("PATCH /users/{id}", Admin),
     ("POST /users/{id}/revoke", Admin),
     ("POST /users/{id}/unlock", Admin),
+    ("POST /users/{id}/reset-factors", Admin),
     ("GET /audit", Admin),
 ];
 

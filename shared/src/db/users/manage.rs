@@ -229,3 +229,50 @@ pub async fn unlock(
     judge(row.as_ref().map(|row| row.permitted))?;
     Ok(row.is_some_and(|row| row.found))
 }
+
+/// Takes all second factors of an account away, for who has lost them, and writes the audit row. `false`
+/// when there is no account of this id.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
+pub async fn reset_factors(
+    db: impl Acquire<'_, Database = Postgres>,
+    claims: &Claims,
+    id: Uuid,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<bool, Error> {
+    let mut transaction = db.begin().await?;
+    admins::hold(&mut *transaction).await?;
+    let row = permitted!(
+        own r#", target AS (
+               SELECT u.id FROM users u WHERE u.id = $11 AND EXISTS (SELECT FROM permitted)
+               FOR NO KEY UPDATE OF u
+           ), app AS (
+               -- With its recovery codes.
+               DELETE FROM totp USING target WHERE totp.user_id = target.id
+           ), keys AS (
+               DELETE FROM passkeys USING target WHERE passkeys.user_id = target.id
+           ), begun AS (
+               DELETE FROM challenges USING target WHERE challenges.user_id = target.id
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
+               SELECT $3, 'authn_factors_reset', caller.id, target.id, caller.session,
+                      $7::text::inet, $8, $9
+               FROM caller, target
+           )
+           SELECT EXISTS (SELECT FROM permitted) AS "permitted!",
+                  EXISTS (SELECT FROM target) AS "found!"
+           FROM caller"#,
+        claims,
+        now,
+        Permission::UsersWrite,
+        caller,
+        id
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    judge(row.as_ref().map(|row| row.permitted))?;
+    Ok(row.is_some_and(|row| row.found))
+}
