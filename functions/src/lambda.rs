@@ -4,6 +4,7 @@
 //! of an event, is caught by the runtime and answered as an error, and the sandbox goes on: this
 //! needs unwinding, see `[profile.release]`.
 
+pub mod courier;
 mod gateway;
 pub mod keys;
 
@@ -26,10 +27,15 @@ use keys::{Gate, Keys, Named, Store};
 ///
 /// A wrong setting or secret ends the process with a line that names the variable.
 pub fn main<K: Keys>(endpoint: impl FnOnce(&App, K) -> Result<Router, WrongKeys>) -> ExitCode {
+    report(run(endpoint))
+}
+
+/// Runs the whole of a process, and logs why it ended.
+fn report(whole: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     // One request at a time runs in a sandbox; hashing has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(endpoint)),
+        Ok(runtime) => runtime.block_on(whole),
         Err(error) => Err(error.into()),
     };
     match ended {
@@ -49,12 +55,8 @@ async fn run<K: Keys>(
     endpoint: impl FnOnce(&App, K) -> Result<Router, WrongKeys>,
 ) -> anyhow::Result<()> {
     let mut reader = Reader::from_env();
-    start_logging(&Log::read(&mut reader))?;
-    let settings = Settings::read(&mut reader, K::VARIABLES);
+    let settings = begin(&mut reader, |reader| Settings::read(reader, K::VARIABLES))?;
     reader.finish()?;
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another crypto provider was installed before"))?;
     let store = Store::new(&settings)?;
     let opened = open(&settings, &store);
     let ((db, connected), keys) = tokio::try_join!(opened, K::fetch(&store))?;
@@ -67,6 +69,16 @@ async fn run<K: Keys>(
     let router = Front::new(app.settings.http.clone()).layer(router);
     let answered = lambda_http::run(gateway::service(router)).await;
     answered.map_err(|error| anyhow::anyhow!(error)).context("Lambda's runtime API")
+}
+
+/// What comes first in every function: its log, its settings, the crypto provider.
+fn begin<S>(reader: &mut Reader, read: impl FnOnce(&mut Reader) -> S) -> anyhow::Result<S> {
+    start_logging(&Log::read(reader))?;
+    let settings = read(reader);
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another crypto provider was installed before"))?;
+    Ok(settings)
 }
 
 /// Logs from here on. Through the default filter when `LOG` is wrong: it was refused when it was

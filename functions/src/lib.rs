@@ -2,6 +2,7 @@
 
 mod bearer;
 mod cookie;
+pub mod courier;
 pub mod discovery;
 pub mod keys;
 #[cfg(feature = "lambda")]
@@ -9,6 +10,7 @@ pub mod lambda;
 pub mod login;
 pub mod profile;
 mod reauthenticate;
+pub mod recovery;
 pub mod register;
 pub mod session;
 pub mod settings;
@@ -27,7 +29,7 @@ use shared::password::Passwords;
 use shared::problem::{Code, Problem};
 use shared::rate_limit::Refusals;
 use shared::second_factor::Vault;
-use shared::secrets::Pepper;
+use shared::secrets::{Links, Pepper};
 use shared::webauthn::RelyingParty;
 
 use crate::settings::Settings;
@@ -74,12 +76,19 @@ impl App {
 }
 
 /// Every endpoint's routes, as the local process serves them.
-pub fn router(app: &App, passwords: &Passwords, vault: &Vault, tokens: &TokenKeys) -> Router {
+pub fn router(
+    app: &App,
+    passwords: &Passwords,
+    vault: &Vault,
+    tokens: &TokenKeys,
+    links: &Links,
+) -> Router {
     Router::new()
         .merge(register::router(app.clone(), passwords.clone()))
         .merge(login::router(app.clone(), passwords.clone(), vault.clone(), tokens.clone()))
         .merge(session::router(app.clone(), tokens.clone()))
         .merge(profile::router(app.clone(), passwords.clone(), vault.clone()))
         .merge(users::router(app.clone(), passwords.clone()))
+        .merge(recovery::router(app.clone(), passwords.clone(), links.clone()))
         .merge(discovery::router(app.clone()))
 }

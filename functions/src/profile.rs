@@ -1,5 +1,5 @@
-//! `GET, PATCH, DELETE /me`, `GET /me/export`, `POST /me/password`: what users see and change of
-//! themselves; its part, `/me/factors`.
+//! `GET, PATCH, DELETE /me`, `GET /me/export`, `POST /me/password`, `POST /me/email`: what users see and
+//! change of themselves; its part, `/me/factors`.
 
 mod factors;
 
@@ -10,19 +10,21 @@ use axum::{Json, Router};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Serialize;
-use shared::credentials::{Bio, DisplayName, Password};
+use shared::credentials::{Bio, DisplayName, Email, Password};
 use shared::db::profile::change::{self, Deletion};
 use shared::db::profile::{self, export};
 use shared::db::second_factor;
+use shared::db::verification::{self, Wish};
 use shared::extract::{Caller, Fields};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
 use shared::second_factor::Vault;
+use shared::secret_token;
 
-use crate::App;
 use crate::bearer::Bearer;
 use crate::reauthenticate::{self, reauthenticate};
 use crate::user::Profile;
+use crate::{App, throttle};
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords, vault: Vault) -> Router {
@@ -33,6 +35,7 @@ pub fn router(app: App, passwords: Passwords, vault: Vault) -> Router {
         .route("/me", delete(remove))
         .route("/me/export", get(export_all))
         .route("/me/password", post(change_password))
+        .route("/me/email", post(change_email))
         .with_state(Me { app, passwords });
     me.merge(factors)
 }
@@ -145,4 +148,29 @@ async fn change_password(
     let (db, now) = (app.db.pool(), app.clock.now());
     let set = change::set_password(db, &claims, checked.verified, &stored, &caller, now);
     if app.db.run(set).await? { Ok(StatusCode::NO_CONTENT) } else { Err(reauthenticate::wrong()) }
+}
+
+/// `POST /me/email {"email", "password"}` → 202. The address is the account's own once the link that is
+/// mailed to it was used; the answer is the same when somebody owns it.
+///
+/// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
+/// `validation_failed`, `token_invalid`, `session_revoked`, `wrong_password`, `rate_limited`,
+/// `unavailable`.
+async fn change_email(
+    State(Me { app, passwords }): State<Me>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<StatusCode> {
+    let email = fields.text("email", Email::parse);
+    let password = fields.text("password", Password::parse);
+    let (email, password) = fields.finish(email.zip(password))?;
+    let checked = reauthenticate(&app, &passwords, &claims, &password, &caller).await?;
+    let now = app.clock.now();
+    throttle::mail(&app, &passwords, &email, now).await?;
+    let token = secret_token::new_id().map_err(|error| Problem::internal(&error))?;
+    let expires_at = now + app.settings.mail.verify_lifetime;
+    let wish = Wish { email: &email, token, expires_at };
+    let asked = verification::ask(app.db.pool(), &claims, checked.verified, wish, &caller, now);
+    if app.db.run(asked).await? { Ok(StatusCode::ACCEPTED) } else { Err(reauthenticate::wrong()) }
 }

@@ -5,12 +5,13 @@ use axum::routing::post;
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
-use shared::credentials::{Password, Username};
-use shared::db::{self, users};
+use shared::credentials::{Email, Password, Username};
+use shared::db::{self, users, verification};
 use shared::extract::{Caller, Fields, Invalid};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
 use shared::role::Role;
+use shared::secret_token;
 use uuid::Uuid;
 
 use crate::settings::Registration;
@@ -32,6 +33,7 @@ struct Register {
 struct Wish {
     username: Username,
     password: Password,
+    email: Option<Email>,
 }
 
 /// The account made.
@@ -40,7 +42,8 @@ struct Registered {
     user: User,
 }
 
-/// `POST /register {"username", "password"}` → 201 `{user}`.
+/// `POST /register {"username", "password", "email"?}` → 201 `{user}`. An address gets a link to confirm
+/// it; the answer is the same when somebody owns it.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `registration_closed`, `username_taken`, `rate_limited`, `unavailable`.
@@ -55,12 +58,20 @@ async fn register(
     let wish = parse(&app, fields)?;
     let now = app.clock.now();
     throttle::network(&app, "register", app.settings.register_address, &caller, now).await?;
-    let names = vec![wish.username.as_str().to_owned()];
+    let mut names = vec![wish.username.as_str().to_owned()];
+    if let Some(email) = &wish.email {
+        throttle::mail(&app, &passwords, email, now).await?;
+        names.push(email.as_str().to_owned());
+    }
     let strong = passwords.check_strength(app.settings.rules, &wish.password, names).await?;
     strong.map_err(|invalid| Problem::validation(vec![invalid.at("/password")]))?;
     let password = passwords.hash(&wish.password).await?;
     let id = Uuid::now_v7();
-    let new = users::NewUser { id, username: &wish.username, password: &password };
+    let token = secret_token::new_id().map_err(|error| Problem::internal(&error))?;
+    let expires_at = now + app.settings.mail.verify_lifetime;
+    let email = wish.email.as_ref();
+    let email = email.map(|email| verification::Wish { email, token, expires_at });
+    let new = users::NewUser { id, username: &wish.username, password: &password, email };
     let created = app.db.run(users::create(app.db.pool(), new, &caller, now)).await;
     created.map_err(|error| match error {
         db::Error::Constraint(name) if name == users::USERNAME_TAKEN => taken(),
@@ -75,8 +86,9 @@ fn parse(app: &App, mut fields: Fields) -> Result<Wish> {
     let rules = app.settings.rules;
     let username = fields.text("username", Username::parse);
     let password = fields.text("password", |text| rules.check_length(Password::parse(text)?));
-    let (username, password) = fields.finish(username.zip(password))?;
-    Ok(Wish { username, password })
+    let email = fields.optional_text("email", Email::parse);
+    let ((username, password), email) = fields.finish(username.zip(password).zip(email))?;
+    Ok(Wish { username, password, email })
 }
 
 fn taken() -> Problem {

@@ -2,6 +2,7 @@
 
 mod factors;
 pub mod lambda;
+pub mod mail;
 
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -75,6 +76,10 @@ pub struct Settings {
     pub session_idle: Duration,
     /// `SESSION_ABSOLUTE`: a session ends this long after sign-in.
     pub session_absolute: Duration,
+    /// Who may ask for mail, and how long its links work.
+    pub mail: mail::Asking,
+    /// How mail is sent, and what is old removed.
+    pub courier: mail::Courier,
 }
 
 impl Settings {
@@ -144,6 +149,8 @@ impl Settings {
                 ("1min", "3650d"),
                 "A session ends this long after sign-in, however often it is refreshed.",
             ),
+            mail: mail::Asking::read(reader),
+            courier: mail::Courier::read(reader),
         };
         if [settings.sign_in.lock_after, settings.sign_in.lock_stop].contains(&Some(0)) {
             reader.refuse("LOCK_AFTER, LOCK_STOP: at least 1, or `off`");
@@ -174,6 +181,8 @@ impl Settings {
             (self.factors.passkey_address.is_none(), "LIMIT_PASSKEY_ADDRESS"),
             (self.sign_in.lock_after.is_none(), "LOCK_AFTER"),
             (self.sign_in.lock_stop.is_none(), "LOCK_STOP"),
+            (self.mail.address.is_none(), "LIMIT_MAIL_ADDRESS"),
+            (self.mail.network.is_none(), "LIMIT_RECOVERY_ADDRESS"),
         ]
         .into_iter()
         .filter_map(|(off, name)| off.then_some(name))

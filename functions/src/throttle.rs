@@ -1,7 +1,9 @@
-//! Limits that several endpoints share: a network's requests.
+//! Limits that several endpoints share: a network's requests, and the mails to an address.
 
+use shared::credentials::Email;
 use shared::db::buckets;
 use shared::extract::Caller;
+use shared::password::Passwords;
 use shared::problem::Result;
 use shared::rate_limit::{self, Refusal};
 use shared::settings::Rate;
@@ -17,11 +19,49 @@ pub(crate) async fn network(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<()> {
-    let Some(rate) = rate else { return Ok(()) };
     let key = [policy.as_bytes(), b"\0", &caller.address.network()].concat();
-    if let Some(until) = app.refusals.find(&key, now) {
-        return Err(rate_limit::refused(policy, Some(rate), until, now));
+    take(app, policy, rate, key, now).await
+}
+
+/// Takes one from the bucket of mails to this address.
+pub(crate) async fn mail(
+    app: &App,
+    passwords: &Passwords,
+    email: &Email,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let key = mail_bucket(passwords, email);
+    take(app, "mail", app.settings.mail.address, key, now).await
+}
+
+/// The key of that bucket. A MAC: addresses that strangers type are not kept in readable form.
+pub(crate) fn mail_bucket(passwords: &Passwords, email: &Email) -> Vec<u8> {
+    [b"mail\0".as_slice(), &passwords.identifier_mac(&email.key())].concat()
+}
+
+/// Refuses what this process knows to be refused.
+pub(crate) fn remembered(
+    app: &App,
+    policy: &str,
+    rate: Option<Rate>,
+    key: &[u8],
+    now: OffsetDateTime,
+) -> Result<()> {
+    match app.refusals.find(key, now) {
+        Some(until) => Err(rate_limit::refused(policy, rate, until, now)),
+        None => Ok(()),
     }
+}
+
+async fn take(
+    app: &App,
+    policy: &str,
+    rate: Option<Rate>,
+    key: Vec<u8>,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let Some(rate) = rate else { return Ok(()) };
+    remembered(app, policy, Some(rate), &key, now)?;
     let taken = app.db.run(buckets::take(app.db.pool(), &key, rate, now)).await?;
     taken.map_err(|until| {
         app.refusals.remember(key, Refusal { until, ask_again: until }, now);

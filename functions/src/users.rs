@@ -15,11 +15,13 @@ use shared::db::audit;
 use shared::db::second_factor;
 use shared::db::users::list::{self, Status};
 use shared::db::users::manage::{self, Changed, Wish};
+use shared::db::users::send_reset::{self, Sent};
 use shared::extract::parameters::Parameters;
 use shared::extract::{Caller, Fields, Invalid};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
 use shared::role::{Permission, Role};
+use shared::secret_token;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -41,6 +43,7 @@ pub fn router(app: App, passwords: Passwords) -> Router {
         .route("/users/{id}/revoke", post(revoke))
         .route("/users/{id}/unlock", post(unlock))
         .route("/users/{id}/reset-factors", post(reset_factors))
+        .route("/users/{id}/send-reset", post(send_reset))
         .route("/audit", get(list_audit))
         .with_state(Users { app, passwords })
 }
@@ -216,6 +219,26 @@ async fn reset_factors(
 ) -> Result<StatusCode> {
     let (db, now) = (app.db.pool(), app.clock.now());
     done(app.db.run(manage::reset_factors(db, &claims, parse_id(&id), &caller, now)).await?)
+}
+
+/// `POST /users/{id}/send-reset` → 202: the account gets a link to set a new password by mail.
+///
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `no_email`, `unavailable`.
+async fn send_reset(
+    State(Users { app, .. }): State<Users>,
+    Bearer(claims): Bearer,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    let token = secret_token::new_id().map_err(|error| Problem::internal(&error))?;
+    let now = app.clock.now();
+    let token = (token, now + app.settings.mail.reset_lifetime);
+    let (db, id) = (app.db.pool(), parse_id(&id));
+    match app.db.run(send_reset::send_reset(db, &claims, id, token, &caller, now)).await? {
+        Sent::Done => Ok(StatusCode::ACCEPTED),
+        Sent::NotFound => Err(Problem::new(Code::NotFound)),
+        Sent::NoAddress => Err(Problem::new(Code::NoEmail)),
+    }
 }
 
 fn done(found: bool) -> Result<StatusCode> {

@@ -12,6 +12,8 @@ pub(crate) struct Banner<'a> {
     pub(crate) moved: bool,
     /// Whether `::1` answers too.
     pub(crate) ipv6: bool,
+    /// Whether mails are shown instead of sent.
+    pub(crate) mail: bool,
     /// Which database is used, and where its data is.
     pub(crate) database: &'a str,
 }
@@ -28,10 +30,12 @@ impl Banner<'_> {
         if self.moved {
             text.push_str("\n  Port 8080 is taken by another program; PORT names another one.");
         }
+        let mail =
+            if self.mail { format!("\n  Mail       {http}/dev/mail") } else { String::new() };
         text + &format!(
             "
   API        {http}, and the same under {http}/api
-  WebSocket  ws://127.0.0.1:{port}/ws
+  WebSocket  ws://127.0.0.1:{port}/ws{mail}
   Database   {database}
 
 Try:

@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod aws_tools;
+mod create_user;
 mod db;
 mod import;
 mod keys;
@@ -11,6 +12,7 @@ mod redis;
 mod rotate_keys;
 mod runner;
 mod services;
+mod smtp;
 mod test;
 mod web;
 
@@ -48,6 +50,8 @@ enum Command {
     ImportUsers(import::Arguments),
     /// Give a user the role `admin`.
     GrantAdmin(admin::Arguments),
+    /// Make an account, and a link to set its password.
+    CreateUser(create_user::Arguments),
     /// Write `.sqlx/` anew from the queries, so that they compile without a database.
     Prepare(prepare::Arguments),
 }
@@ -70,6 +74,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::RotateKeys => rotate_keys::rotate_keys(&choice).await,
         Command::ImportUsers(arguments) => import::import_users(&choice, &arguments).await,
         Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
+        Command::CreateUser(arguments) => create_user::create_user(&choice, &arguments).await,
         Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }
 }

@@ -4,6 +4,7 @@ mod banner;
 pub mod child;
 mod database;
 pub mod dev;
+pub mod dev_mail;
 mod home;
 mod keys;
 mod listen;

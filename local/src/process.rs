@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
+use functions::courier::Courier;
 use functions::keys::{check_pepper, check_signing};
 use functions::{App, TokenKeys};
 use shared::clock::Clock;
 use shared::db::{Database, SERVING_ROLE};
 use shared::front::Front;
+use shared::mail::Captured;
 use shared::second_factor::Vault;
+use tokio::sync::oneshot;
 
 use crate::banner::Banner;
-use crate::home;
 use crate::keys::watch::Watch;
 use crate::listen::{self, Listening};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::store::Store;
+use crate::{dev_mail, home};
 
 /// Runs it until a signal asks it to end.
 ///
@@ -48,6 +51,8 @@ struct Process {
     node: realtime::Node,
     /// All routes, behind the front.
     router: Router,
+    /// Sends the mails.
+    courier: Courier,
     /// The bound port.
     listening: Listening,
     /// Takes on rotated keys.
@@ -78,12 +83,14 @@ impl Process {
         for name in functions.limits_off() {
             tracing::warn!("{name} is off: nothing holds guessing back");
         }
+        let mail = functions.courier.smtp.is_none();
         let front = Front::new(functions.http.clone());
         let auth = realtime::Auth::new(db.clone(), functions.tokens.clone(), Clock::System);
         let node = realtime::Node::start(settings.node, Arc::clone(&front), Some(auth))?;
         let app = App::new(db.clone(), Clock::System, functions);
         let tokens = TokenKeys::new(&app, store.keys.signing.clone())?;
-        let router = front.layer(router(&app, &tokens, &store, &node).await?);
+        let (router, courier) = parts(&app, &tokens, &store, &node).await?;
+        let router = front.layer(router);
         let watch = Watch {
             file: store.keys_file.clone(),
             every: settings.keys_file_interval,
@@ -93,13 +100,21 @@ impl Process {
         drop(progress);
         let ipv6 = listening.listeners.len() > 1;
         let database = &store.description;
-        Banner { port: listening.port, moved, ipv6, database }.print()?;
-        Ok(Self { node, router, listening, watch, db, store })
+        Banner { port: listening.port, moved, ipv6, mail, database }.print()?;
+        Ok(Self { node, router, courier, listening, watch, db, store })
     }
 
     /// Serves until a signal or until Postgres is given up, then lets everybody finish.
     async fn serve(self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
-        let Self { node, router, listening, watch, db, mut store } = self;
+        let Self { node, router, courier, listening, watch, db, mut store } = self;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let sending = tokio::spawn(async move {
+            // It ends with the sender, which says nothing.
+            let stopped = async {
+                stopped.await.ok();
+            };
+            courier.run(stopped).await;
+        });
         let mut serving = Box::pin(realtime::serve(listening.listeners, router, &node));
         let end = tokio::select! {
             () = &mut serving => Err(anyhow::anyhow!("it stopped accepting connections")),
@@ -108,7 +123,8 @@ impl Process {
             () = node.failed() => Err(anyhow::anyhow!("a part of the node failed; the log says which")),
             () = watch.run() => Err(anyhow::anyhow!("it stopped looking at its keys")),
         };
-        let drained = async { tokio::join!(node.drain(), serving) };
+        drop(stop);
+        let drained = async { tokio::join!(node.drain(), serving, sending) };
         tokio::select! {
             _ = drained => {}
             // Asked a second time: whoever is still connected is cut.
@@ -120,18 +136,27 @@ impl Process {
     }
 }
 
-/// The functions at the root and under `/api`, the node, and the page at `/`.
-async fn router(
+/// The routes, which are the functions' at the root and under `/api`, the node's, and the pages; and the
+/// courier, which sends to `SMTP_URL` or, without one, to `/dev/mail`.
+async fn parts(
     app: &App,
     tokens: &TokenKeys,
     store: &Store,
     node: &realtime::Node,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<(Router, Courier)> {
     check_signing(&app.db, &store.keys.signing).await?;
     check_pepper(&app.db, &store.keys.pepper).await?;
     let passwords = app.passwords(store.keys.pepper.clone());
     let vault = Vault::new(&store.keys.pepper)?;
-    let api = functions::router(app, &passwords, &vault, tokens);
+    let links = &store.keys.links;
+    let api = functions::router(app, &passwords, &vault, tokens, links);
     let node = node.router().merge(node.admin_router());
-    Ok(Router::new().nest("/api", api.clone()).merge(api).merge(node).merge(home::router()))
+    let routes =
+        Router::new().nest("/api", api.clone()).merge(api).merge(node).merge(home::router());
+    if app.settings.courier.smtp.is_some() {
+        return Ok((routes, Courier::sending(app, links.clone())?));
+    }
+    let captured = Captured::default();
+    let courier = Courier::capturing(app, links.clone(), captured.clone())?;
+    Ok((routes.merge(dev_mail::router(captured)), courier))
 }

@@ -1,10 +1,14 @@
-//! Usernames and passwords as people send them, parsed at the edge.
+//! Usernames, addresses and passwords as people send them, parsed at the edge.
+
+mod email;
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
+
+pub use email::Email;
 
 use crate::extract::Invalid;
 

@@ -73,6 +73,8 @@ codes! {
     BadRequest = "bad_request", BAD_REQUEST, "The request cannot be understood.";
     /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON.";
+    /// The token of a link was used, replaced, is too old, or was never ours.
+    LinkInvalid = "link_invalid", BAD_REQUEST, "This link does not work any more; ask for a new one.";
     /// Username and password do not belong together, or no such user exists.
     InvalidCredentials = "invalid_credentials", UNAUTHORIZED, "Username or password is wrong.";
     /// The code of an authenticator app, or a recovery code, is wrong or was used before.
@@ -117,6 +119,10 @@ codes! {
     FactorExists = "factor_exists", CONFLICT, "This factor is there already.";
     /// The account has as many passkeys as it may.
     TooManyPasskeys = "too_many_passkeys", CONFLICT, "No more passkeys can be added.";
+    /// An account has no verified address, or is disabled.
+    NoEmail = "no_email", CONFLICT, "This account has no address that mail can be sent to.";
+    /// No address waits to be confirmed.
+    NoPendingEmail = "no_pending_email", CONFLICT, "No address waits to be confirmed.";
     /// The body is over the limit.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large.";
     /// The body is not said to be JSON.

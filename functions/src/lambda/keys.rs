@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use shared::db::Database;
 use shared::problem::Problem;
 use shared::secrets::aws::SecretsManager;
-use shared::secrets::{self, Pepper, Secret, Signing, WrongKeys};
+use shared::secrets::{self, Links, Pepper, Secret, Signing, WrongKeys};
 use shared::settings::SecretsWaits;
 use tokio::sync::OnceCell;
 
 use crate::keys::{CheckError, check_pepper, check_signing};
-use crate::settings::lambda::{KEYS_FILE, PEPPER_ARN, SIGNING_ARN, Settings};
+use crate::settings::lambda::{KEYS_FILE, LINKS_ARN, PEPPER_ARN, SIGNING_ARN, Settings};
 
 /// Where secrets come from: Secrets Manager, or a file on a machine of one's own.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Store {
     file: Option<secrets::Keys>,
     pepper_arn: Option<String>,
     signing_arn: Option<String>,
+    links_arn: Option<String>,
     waits: SecretsWaits,
 }
 
@@ -39,6 +40,7 @@ impl Store {
             file: file.map_err(|why| WrongKeys::new(format!("{KEYS_FILE}: {why}")))?,
             pepper_arn: settings.pepper_arn.clone(),
             signing_arn: settings.signing_arn.clone(),
+            links_arn: settings.links_arn.clone(),
             waits: settings.secrets,
         })
     }
@@ -56,6 +58,11 @@ impl Store {
     async fn signing(&self) -> Result<Signing, WrongKeys> {
         let file = self.file.as_ref().map(|keys| &keys.signing);
         self.get(file, SIGNING_ARN, self.signing_arn.as_deref()).await
+    }
+
+    async fn links(&self) -> Result<Links, WrongKeys> {
+        let file = self.file.as_ref().map(|keys| &keys.links);
+        self.get(file, LINKS_ARN, self.links_arn.as_deref()).await
     }
 
     async fn get<S: Secret + Clone + Send + Sync>(
@@ -125,6 +132,33 @@ impl Keys for Signing {
 
     async fn belong_to(&self, db: &Database, named: Named) -> Result<(), CheckError> {
         check_signing(db, self).await.map_err(|error| named.name(SIGNING_ARN, error))
+    }
+}
+
+/// Makes links, and touches no password.
+impl Keys for Links {
+    const VARIABLES: &'static [&'static str] = &[LINKS_ARN];
+
+    async fn fetch(store: &Store) -> Result<Self, WrongKeys> {
+        store.links().await
+    }
+
+    async fn belong_to(&self, _db: &Database, _named: Named) -> Result<(), CheckError> {
+        // The database knows nothing of this key: with a wrong one, links do not work.
+        Ok(())
+    }
+}
+
+/// Takes links and sets passwords.
+impl Keys for (Pepper, Links) {
+    const VARIABLES: &'static [&'static str] = &[PEPPER_ARN, LINKS_ARN];
+
+    async fn fetch(store: &Store) -> Result<Self, WrongKeys> {
+        tokio::try_join!(store.pepper(), store.links())
+    }
+
+    async fn belong_to(&self, db: &Database, named: Named) -> Result<(), CheckError> {
+        self.0.belong_to(db, named).await
     }
 }
 

@@ -15,6 +15,12 @@ pub const DATABASE_ARN: &str = "DATABASE_SECRET_ARN";
 pub const PEPPER_ARN: &str = "PEPPER_SECRET_ARN";
 /// Names the secret that holds the signing keys.
 pub const SIGNING_ARN: &str = "SIGNING_SECRET_ARN";
+/// Names the secret that holds the key of links.
+pub const LINKS_ARN: &str = "LINKS_SECRET_ARN";
+/// Holds the mail server's address, on a machine of one's own.
+const SMTP_URL: &str = "SMTP_URL";
+/// Names the secret that holds the mail server's address.
+pub const SMTP_ARN: &str = "SMTP_SECRET_ARN";
 /// Names a file of all keys, for `cargo lambda watch`.
 pub const KEYS_FILE: &str = "KEYS_FILE";
 
@@ -33,6 +39,10 @@ pub struct Settings {
     pub pepper_arn: Option<String>,
     /// `SIGNING_SECRET_ARN`.
     pub signing_arn: Option<String>,
+    /// `LINKS_SECRET_ARN`.
+    pub links_arn: Option<String>,
+    /// `SMTP_SECRET_ARN`.
+    pub smtp_arn: Option<String>,
     /// How long Secrets Manager is waited for.
     pub secrets: settings::SecretsWaits,
 }
@@ -63,11 +73,34 @@ impl Settings {
                 SIGNING_ARN,
                 "On Lambda: ARN of the secret that holds the signing keys, instead of `KEYS_FILE`.",
             ),
+            links_arn: reader.optional(
+                LINKS_ARN,
+                "On Lambda: ARN of the secret that holds the key of links, instead of `KEYS_FILE`.",
+            ),
+            smtp_arn: reader.optional(
+                SMTP_ARN,
+                "On Lambda: ARN of the secret that holds the mail server's address, instead of `SMTP_URL`.",
+            ),
             secrets: settings::SecretsWaits::read(reader),
         };
         one_of(reader, DATABASE_URL, DATABASE_ARN);
         for variable in needed {
             one_of(reader, KEYS_FILE, variable);
+        }
+        settings
+    }
+
+    /// Reads those of the courier, which sends mails besides.
+    pub fn courier(reader: &mut Reader, needed: &[&'static str]) -> Self {
+        let settings = Self::read(reader, needed);
+        one_of(reader, SMTP_URL, SMTP_ARN);
+        for (missing, name) in [
+            (settings.endpoints.http.public_url.is_none(), "PUBLIC_URL"),
+            (settings.endpoints.courier.from.is_none(), "MAIL_FROM"),
+        ] {
+            if missing && !reader.is_set(name) {
+                reader.refuse(format!("{name} is not set: no mail can be sent without it"));
+            }
         }
         settings
     }

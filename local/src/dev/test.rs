@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::runner::Stdin;
 use super::services::Services;
-use super::{aws_tools, runner, say, web};
+use super::{aws_tools, runner, say, smtp, web};
 use crate::settings::Machine;
 use crate::signals::Signals;
 
@@ -112,11 +112,14 @@ async fn serve(
     commands: &[Vec<OsString>],
     stdin: Stdin,
 ) -> anyhow::Result<ExitCode> {
-    let services = tokio::select! {
-        services = Services::start(machine) => services?,
+    let starting =
+        async { tokio::try_join!(Services::start(machine), smtp::provide(&machine.cache)) };
+    let (services, mail_server) = tokio::select! {
+        started = starting => started?,
         signal = signals.next() => return Ok(runner::signalled(signal)),
     };
     let mut variables = services.variables().to_vec();
+    variables.push(mail_server);
     variables.extend(more);
     let mut code = Ok(ExitCode::SUCCESS);
     for words in commands {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
+use functions::courier::Courier;
+use http::response::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -14,13 +16,15 @@ use shared::access_token::Verifier;
 use shared::clock::Clock;
 use shared::db::{self, Database, users};
 use shared::front::Front;
+use shared::mail::Captured;
+use shared::mail::captured::CapturedMail;
 use shared::password::Passwords;
 use shared::role::Role;
 use shared::second_factor::Vault;
 use shared::secrets::Keys;
 use shared::settings::{self, Reader};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::database::TestDatabase;
@@ -51,6 +55,10 @@ pub(crate) struct TestApp {
     pub(crate) tokens: functions::TokenKeys,
     /// Verifies the app's tokens.
     pub(crate) verifier: Verifier,
+    /// Sends the app's mails when a test lets it; to [`TestApp::captured`], or to `SMTP_URL`.
+    pub(crate) courier: Courier,
+    /// The mails it sent.
+    pub(crate) captured: Captured,
     /// Dropped last, with its database.
     database: TestDatabase,
 }
@@ -122,13 +130,35 @@ impl TestApp {
         let vault = Vault::new(&keys.pepper).unwrap();
         let tokens = functions::TokenKeys::new(&app, keys.signing.clone()).unwrap();
         let node = realtime::Node::start(node, Arc::clone(&front), Some(auth)).unwrap();
-        let routes = functions::router(&app, &passwords, &vault, &tokens);
+        let captured = Captured::default();
+        // Links lead somewhere also in tests of what there is without a public address.
+        let mut settings = (*app.settings).clone();
+        settings.http.public_url.get_or_insert("https://links.example".parse().unwrap());
+        let mailing = functions::App { settings: Arc::new(settings), ..app.clone() };
+        let courier = if mailing.settings.courier.smtp.is_some() {
+            Courier::sending(&mailing, keys.links.clone()).unwrap()
+        } else {
+            Courier::capturing(&mailing, keys.links.clone(), captured.clone()).unwrap()
+        };
+        let routes = functions::router(&app, &passwords, &vault, &tokens, &keys.links);
         let routes = Router::new().nest("/api", routes.clone()).merge(routes);
+        let routes = routes.merge(local::dev_mail::router(captured.clone()));
         let routes = front.layer(routes.merge(node.router()).merge(node.admin_router()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { realtime::serve(vec![listener], routes, &node).await });
-        Self { address, owner, clock, keys, passwords, tokens, verifier, database }
+        Self {
+            address,
+            owner,
+            clock,
+            keys,
+            passwords,
+            tokens,
+            verifier,
+            courier,
+            captured,
+            database,
+        }
     }
 
     /// The owner's URL of the app's database.
@@ -152,12 +182,25 @@ impl TestApp {
         self.send(Request::get(path).body(Bytes::new()).unwrap()).await
     }
 
+    /// Gets a path whose body is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Bytes::new()).unwrap();
+        let (parts, body) = self.exchange([127, 0, 0, 1], request).await;
+        (parts.status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
     /// Sends a request as it is, with a Host header if it has none.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
         self.send_from([127, 0, 0, 1], request).await
     }
 
-    async fn send_from(&self, source: [u8; 4], mut request: Request<Bytes>) -> Answer {
+    async fn send_from(&self, source: [u8; 4], request: Request<Bytes>) -> Answer {
+        let (parts, body) = self.exchange(source, request).await;
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn exchange(&self, source: [u8; 4], mut request: Request<Bytes>) -> (Parts, Bytes) {
         let host = format!("localhost:{}", self.address.port());
         request.headers_mut().entry("host").or_insert(host.parse().unwrap());
         let socket = TcpSocket::new_v4().unwrap();
@@ -168,9 +211,8 @@ impl TestApp {
         let response = sender.send_request(request.map(Full::new)).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&body).unwrap_or_default();
         connection.abort();
-        Answer { status: parts.status, headers: parts.headers, body }
+        (parts, body)
     }
 
     /// Registers a user with password `password123`.
@@ -214,6 +256,25 @@ impl TestApp {
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// Lets the courier send what is due, and returns every mail so far.
+    pub(crate) async fn mails(&self) -> Vec<CapturedMail> {
+        self.courier.round().await.unwrap();
+        self.captured.all()
+    }
+
+    /// A connection pool of the serving role's.
+    pub(crate) async fn serving(&self) -> PgPool {
+        let options: PgConnectOptions = self.database.url.parse().unwrap();
+        let options = options.options([("role", db::SERVING_ROLE)]);
+        PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap()
+    }
+
+    /// Makes an address a user's own, as a link would.
+    pub(crate) async fn own(&self, name: &str, email: &str) {
+        let own = "UPDATE users SET email = $2, email_key = lower($2) WHERE username = $1";
+        sqlx::query(own).bind(name).bind(email).execute(&self.owner).await.unwrap();
     }
 
     /// Events of the audit log, oldest first.

@@ -7,6 +7,7 @@
     reason = "the channel of moto's lines is for one thread, as a test is"
 )]
 
+mod courier;
 mod emulator;
 mod events;
 mod functions;

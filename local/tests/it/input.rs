@@ -17,7 +17,8 @@ use crate::enrolled::PUBLIC_URL;
 /// Longer than any answer takes on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 const JSON: &str = "application/json";
-const PATHS: [&str; 2] = ["/register", "/login"];
+const PATHS: [&str; 5] =
+    ["/register", "/login", "/password/forgot", "/password/reset", "/email/verify"];
 /// Further ones that anybody may send anything to.
 const OTHERS: [&str; 6] = [
     "/login/second-factor",
@@ -179,7 +180,9 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// No limits, so that every request comes as far as it can.
-const OFF: [(&str, &str); 5] = [
+const OFF: [(&str, &str); 7] = [
+    ("LIMIT_MAIL_ADDRESS", "off"),
+    ("LIMIT_RECOVERY_ADDRESS", "off"),
     ("LIMIT_LOGIN_ADDRESS", "off"),
     ("LIMIT_PASSKEY_ADDRESS", "off"),
     ("LIMIT_REGISTER_ADDRESS", "off"),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::settings::{Log, LogFormat};
 use shared::telemetry;
 use tracing::Subscriber;
@@ -71,6 +71,30 @@ async fn the_cause_of_a_fault_is_logged_under_the_answers_instance() {
     let line = log.lines().find(|line| line.contains(&instance));
     let line = line.unwrap_or_else(|| panic!("{instance}:\n{log}"));
     assert!(line.contains("\"buckets\" does not exist"), "{line}");
+}
+
+#[tokio::test]
+async fn addresses_and_tokens_of_links_are_never_logged() {
+    let kept = Kept::default();
+    let _logging = tracing::subscriber::set_default(kept.lines("trace", LogFormat::Text));
+    let app = TestApp::start().await;
+    let address = "xq7-somebody@example.org";
+    let body = json!({ "username": "ann", "password": "password123", "email": address });
+    assert_eq!(app.post("/register", body).await.status, 201);
+    let verify = app.mails().await.remove(0).text;
+    let verify = verify.split("#token=").nth(1).unwrap().split_whitespace().next().unwrap();
+    assert_eq!(app.post("/email/verify", json!({ "token": verify })).await.status, 204);
+    assert_eq!(app.post("/password/forgot", json!({ "email": address })).await.status, 202);
+    let reset = app.mails().await.remove(1).text;
+    let reset = reset.split("#token=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let body = json!({ "token": reset, "password": "a new password" });
+    assert_eq!(app.post("/password/reset", body).await.status, 204);
+    assert_eq!(app.mails().await.len(), 3);
+    let log = kept.text();
+    assert!(log.contains("mail sent"), "nothing was logged");
+    for hidden in ["xq7-somebody", verify, reset] {
+        assert_eq!(log.lines().find(|line| line.contains(hidden)), None);
+    }
 }
 
 #[tokio::test]

@@ -15,10 +15,12 @@ mod input;
 mod keys;
 mod login;
 mod logs;
+mod mail;
 #[cfg(target_os = "linux")]
 mod outage;
 mod profile;
 mod realtime;
+mod recovery;
 mod register;
 mod rotation;
 mod run;

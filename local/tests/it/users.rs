@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod send_reset;
 
 use std::time::Duration;
 

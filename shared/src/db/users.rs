@@ -2,12 +2,13 @@
 
 pub mod list;
 pub mod manage;
+pub mod send_reset;
 
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Error;
+use super::{Error, verification};
 use crate::credentials::Username;
 use crate::extract::Caller;
 use crate::password::Stored;
@@ -25,9 +26,12 @@ pub struct NewUser<'a> {
     pub username: &'a Username,
     /// Its password, hashed.
     pub password: &'a Stored,
+    /// The address it asks for.
+    pub email: Option<verification::Wish<'a>>,
 }
 
-/// Makes an account with role `member`, and its audit row, in one statement.
+/// Makes an account with role `member`, the token and mail for the address it asks for, and its audit
+/// row, in one statement. Whether somebody owns the address is not looked at: the courier does that.
 ///
 /// # Errors
 /// [`Error::Constraint`] with [`USERNAME_TAKEN`], or the statement's.
@@ -47,6 +51,14 @@ pub async fn create(
          ), role AS (
              INSERT INTO user_roles (user_id, role, granted_at)
              SELECT id, 'member', $4 FROM account
+         ), token AS (
+             INSERT INTO one_time_tokens (id, kind, user_id, target, created_at, expires_at)
+             SELECT $11::uuid, 'verify', id, $12::text, $4, $13::timestamptz
+             FROM account WHERE $12::text IS NOT NULL
+             RETURNING id, user_id
+         ), mail AS (
+             INSERT INTO outbox (id, kind, user_id, token_id, created_at, next_at)
+             SELECT $14::uuid, 'verify', user_id, id, $4, $4 FROM token
          )
          INSERT INTO audit (at, event, actor, subject, address, user_agent, request_id)
          SELECT $4, 'user_created', id, id, $8::text::inet, $9, $10 FROM account",
@@ -60,6 +72,58 @@ pub async fn create(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
+        new.email.map(|wish| wish.token),
+        new.email.map(|wish| wish.email.as_str()),
+        new.email.map(|wish| wish.expires_at),
+        Uuid::now_v7(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An account that is made for somebody.
+#[derive(Debug)]
+pub struct Invited<'a> {
+    /// Its id.
+    pub id: Uuid,
+    /// Its handle.
+    pub username: &'a Username,
+    /// The id of the token that sets its first password.
+    pub token: Uuid,
+    /// Until when that may be used.
+    pub expires_at: OffsetDateTime,
+}
+
+/// Makes an account without a password, and the token that sets one, as the owner; writes the audit
+/// row. One statement.
+///
+/// # Errors
+/// [`Error::Constraint`] with [`USERNAME_TAKEN`], or the statement's.
+pub async fn invite(
+    db: impl PgExecutor<'_>,
+    new: Invited<'_>,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"WITH account AS (
+               INSERT INTO users (id, username, username_key, created_at)
+               VALUES ($1, $2, $3, $4) RETURNING id
+           ), role AS (
+               INSERT INTO user_roles (user_id, role, granted_at)
+               SELECT id, 'member', $4 FROM account
+           ), token AS (
+               INSERT INTO one_time_tokens (id, kind, user_id, target, created_at, expires_at)
+               SELECT $5::uuid, 'invite', id, '', $4, $6::timestamptz FROM account
+           )
+           INSERT INTO audit (at, event, subject, detail)
+           SELECT $4, 'user_created', id, '{"by": "command line"}' FROM account"#,
+        new.id,
+        new.username.as_str(),
+        new.username.key(),
+        now,
+        new.token,
+        new.expires_at,
     )
     .execute(db)
     .await?;

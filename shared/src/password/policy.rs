@@ -65,7 +65,10 @@ impl Rules {
 pub(super) fn check_strength(password: &Password, names: &[String]) -> Result<(), Invalid> {
     let text = Zeroizing::new(password.normalised().to_lowercase());
     let text = Zeroizing::new(text.chars().take(ESTIMATED_CHARS).collect::<String>());
-    let names: Vec<&str> = names.iter().map(String::as_str).chain([PRODUCT]).collect();
+    // An address is a name, and so is its part before the `@`.
+    let locals = names.iter().filter_map(|name| name.rsplit_once('@')).map(|(local, _)| local);
+    let names: Vec<&str> =
+        names.iter().map(String::as_str).chain(locals).chain([PRODUCT]).collect();
     let near = |name: &&str| {
         let name = name.to_lowercase();
         text.contains(&name) && text.chars().count() < name.chars().count() + MIN_DISTANCE

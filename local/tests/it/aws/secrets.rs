@@ -188,6 +188,12 @@ async fn a_function_without_secrets_has_no_default() {
     }
     let said = refusal("register", &common());
     assert!(!said.contains("SIGNING_SECRET_ARN"), "register has no business with it: {said}");
+    let said = refusal("courier", &common());
+    let needed = ["DATABASE_SECRET_ARN", "LINKS_SECRET_ARN", "SMTP_SECRET_ARN"];
+    for variable in needed.into_iter().chain(["MAIL_FROM", "PUBLIC_URL"]) {
+        assert!(said.contains(&format!("{variable} is not set")), "{said}");
+    }
+    assert!(!said.contains("PEPPER_SECRET_ARN"), "the courier has no business with it: {said}");
     let said = refusal("login", &changed(&common(), "LIMIT_LOGIN_ADDRESS", "off"));
     assert!(said.contains("LIMIT_LOGIN_ADDRESS=off"), "{said}");
 }

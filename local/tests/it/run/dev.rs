@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use shared::db::SERVING_ROLE;
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -220,6 +221,59 @@ async fn the_first_admin_is_appointed_whether_keywire_runs_or_not() {
     assert!(keywire.end(Signal::TERM).await.success());
     let again = grant("example").await;
     assert!(text(&again.stderr).contains("already"), "{}", text(&again.stderr));
+}
+
+#[tokio::test]
+async fn an_account_is_made_for_somebody_where_nobody_may_register() {
+    let dir = open_dir();
+    let create = async |name: &str| {
+        let mut command = dev(dir.path());
+        command.env("PUBLIC_URL", "https://app.example.com").args(["create-user", name]);
+        output(command).await
+    };
+    let token = |output: &Output| {
+        let said = text(&output.stderr);
+        let link = "https://app.example.com/account/new-password#token=";
+        let (_, token) = said.split_once(link).unwrap_or_else(|| panic!("{output:?}"));
+        token.split_whitespace().next().unwrap().to_owned()
+    };
+    let early = token(&create("example").await);
+    let keywire = Start::in_dir(dir.path()).env("REGISTRATION", "closed").ready().await;
+    let late = token(&create("late").await);
+    let again = create("Example").await;
+    assert!(!again.status.success());
+    assert!(text(&again.stderr).contains("the name Example is taken"), "{again:?}");
+    let reserved = create("admin").await;
+    assert!(text(&reserved.stderr).contains("reserved"), "{reserved:?}");
+    assert_eq!(keywire.register().await.status, 403);
+    assert_eq!(keywire.login().await.status, 401);
+    for token in [early, late] {
+        let body = json!({ "token": token, "password": "password123" });
+        assert_eq!(keywire.post("/password/reset", &body).await.status, 204);
+        assert_eq!(keywire.post("/password/reset", &body).await.status, 400);
+    }
+    assert_eq!(keywire.login().await.status, 200);
+    assert!(keywire.end(Signal::INT).await.success());
+}
+
+#[tokio::test]
+async fn mail_is_shown_where_there_is_no_mail_server() {
+    let dir = open_dir();
+    let keywire = Start::in_dir(dir.path()).ready().await;
+    let body = json!({ "username": "ann", "password": "password123", "email": "ann@example.org" });
+    assert_eq!(keywire.post("/register", &body).await.status, 201);
+    let deadline = std::time::Instant::now() + LONG;
+    let page = loop {
+        let answer = keywire.get("/dev/mail/1").await;
+        if answer.status == 200 {
+            break answer.body.to_string();
+        }
+        assert!(std::time::Instant::now() < deadline, "the courier does not work");
+        tokio::task::yield_now().await;
+    };
+    let link = format!("http://localhost:{}/account/verify-email#token=", keywire.port);
+    assert!(page.contains(&link), "{page}");
+    assert!(keywire.end(Signal::INT).await.success());
 }
 
 #[tokio::test]

@@ -55,7 +55,13 @@ const TABLE: &[(&str, Access)] = &[
     ("POST /users/{id}/revoke", Admin),
     ("POST /users/{id}/unlock", Admin),
     ("POST /users/{id}/reset-factors", Admin),
+    ("POST /users/{id}/send-reset", Admin),
     ("GET /audit", Admin),
+    ("POST /me/email", Session),
+    ("POST /password/forgot", Anybody),
+    ("POST /password/reset", Anybody),
+    ("POST /email/verify", Anybody),
+    ("POST /email/verification", Session),
 ];
 
 /// The callers, and the roles that each has beside `member`.

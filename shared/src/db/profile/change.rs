@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Acquire, PgExecutor, Postgres};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::Profile;
 use crate::access_token::Claims;
@@ -67,8 +68,8 @@ pub async fn change(
     })
 }
 
-/// Sets the caller's password, ends their other sessions, tells the nodes, writes the audit row: one
-/// statement. `false`, and nothing done, when the password is no longer the one set at `verified`.
+/// Sets the caller's password, ends their other sessions, voids their links, tells them by mail and the
+/// nodes at once, writes the audit row: one statement. `false`, and nothing done, when the password is no longer the one set at `verified`.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
@@ -96,6 +97,13 @@ pub async fn set_password(
                                        ELSE greatest(s.seen_counter, $4) END
                FROM caller JOIN changed ON changed.user_id = caller.id
                WHERE s.user_id = caller.id AND s.revoked_at IS NULL
+           ), void AS (
+               DELETE FROM one_time_tokens
+               WHERE user_id IN (SELECT user_id FROM changed) AND used_at IS NULL
+           ), mail AS (
+               INSERT INTO outbox (id, kind, user_id, created_at, next_at)
+               SELECT $14, 'password_changed', id, $3, $3
+               FROM caller JOIN changed ON changed.user_id = caller.id WHERE email IS NOT NULL
            ), logged AS (
                INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
                SELECT $3, 'authn_password_change', id, id, session, $10::text::inet, $11, $12
@@ -112,7 +120,8 @@ pub async fn set_password(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
-        notices::REVOKED
+        notices::REVOKED,
+        Uuid::now_v7()
     )
     .fetch_optional(db)
     .await?

@@ -48,6 +48,12 @@ pub async fn export(
                                            'last_at', f.last_at, 'locked_until', f.locked_until,
                                            'known_until', f.known_until) ORDER BY f.last_at), '[]')
                                 FROM failures f WHERE f.subject = ANY($6::bytea[])),
+                   'links', (SELECT coalesce(jsonb_agg(to_jsonb(t) - 'id' - 'user_id'
+                                                       ORDER BY t.created_at), '[]')
+                             FROM one_time_tokens t WHERE t.user_id = caller.id),
+                   'mails', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'token_id' - 'user_id'
+                                                       ORDER BY m.created_at), '[]')
+                             FROM outbox m WHERE m.user_id = caller.id),
                    'audit', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id DESC), '[]')
                              FROM (SELECT * FROM audit
                                    WHERE subject = caller.id OR actor = caller.id

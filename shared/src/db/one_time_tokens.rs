@@ -1,0 +1,59 @@
+//! Tokens of links, by their id: what a use of one is judged by.
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Error;
+use crate::secret_token::{Purpose, Row};
+
+/// A token that may be used, and whose it is.
+#[derive(Debug)]
+pub struct Live {
+    /// Its id.
+    pub id: Uuid,
+    /// What it is good for.
+    pub purpose: Purpose,
+    /// The address it was made for.
+    pub target: String,
+    /// Whose it is.
+    pub user: Uuid,
+    /// What the account signs in with, in lower case: its name and, when verified, its address.
+    pub identifiers: Vec<String>,
+}
+
+impl Live {
+    /// What the MAC is over.
+    pub fn row(&self) -> Row<'_> {
+        Row { id: self.id, purpose: self.purpose, user: self.user, target: &self.target }
+    }
+}
+
+/// The token of this id, if it was neither used nor is too old, and its user is active.
+///
+/// # Errors
+/// The statement's.
+pub async fn find_live(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Option<Live>, Error> {
+    let row = sqlx::query!(
+        "SELECT t.kind, t.target, u.id, u.username_key, u.email_key
+         FROM one_time_tokens t JOIN users u ON u.id = t.user_id
+         WHERE t.id = $1 AND t.used_at IS NULL AND t.expires_at > $2 AND u.status = 'active'",
+        id,
+        now,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.and_then(|row| {
+        Some(Live {
+            id,
+            purpose: Purpose::find(&row.kind)?,
+            target: row.target,
+            user: row.id,
+            identifiers: [row.username_key].into_iter().chain(row.email_key).collect(),
+        })
+    }))
+}

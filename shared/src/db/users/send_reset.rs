@@ -1,0 +1,79 @@
+//! A link to set a new password, sent by an administrator, who never sees it.
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::access_token::Claims;
+use crate::db::Error;
+use crate::db::permitted::{judge, permitted};
+use crate::extract::Caller;
+use crate::role::Permission;
+
+/// What became of the wish for a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The mail is in the outbox.
+    Done,
+    /// There is no account of this id.
+    NotFound,
+    /// The account is disabled or has no verified address.
+    NoAddress,
+}
+
+/// Makes the token of an account's address in place of an older one, puts the mail into the outbox and
+/// writes the audit row, in one statement.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], [`Error::Forbidden`], or the statement's.
+pub async fn send_reset(
+    db: impl PgExecutor<'_>,
+    claims: &Claims,
+    id: Uuid,
+    (token, expires_at): (Uuid, OffsetDateTime),
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<Sent, Error> {
+    let row = permitted!(
+        write r#", target AS (
+               SELECT id, email, status FROM users
+               WHERE id = $11 AND EXISTS (SELECT FROM permitted)
+           ), token AS (
+               INSERT INTO one_time_tokens AS t (id, kind, user_id, target, created_at, expires_at)
+               SELECT $12::uuid, 'reset', id, email, $3, $13::timestamptz FROM target
+               WHERE email IS NOT NULL AND status = 'active'
+               ON CONFLICT (user_id, kind) WHERE used_at IS NULL DO UPDATE
+               SET id = excluded.id, target = excluded.target, created_at = excluded.created_at,
+                   expires_at = excluded.expires_at
+               RETURNING id, user_id
+           ), mail AS (
+               INSERT INTO outbox (id, kind, user_id, token_id, created_at, next_at)
+               SELECT $14::uuid, 'reset', user_id, id, $3, $3 FROM token
+           ), logged AS (
+               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id,
+                                  detail)
+               SELECT $3, 'authn_token_created', caller.id, token.user_id, caller.session,
+                      $7::text::inet, $8, $9, '{"purpose": "reset"}'
+               FROM caller, token
+           )
+           SELECT EXISTS (SELECT FROM permitted) AS "permitted!",
+                  EXISTS (SELECT FROM target) AS "found!", EXISTS (SELECT FROM token) AS "sent!"
+           FROM caller"#,
+        claims,
+        now,
+        Permission::UsersWrite,
+        caller,
+        id,
+        token,
+        expires_at,
+        Uuid::now_v7()
+    )
+    .fetch_optional(db)
+    .await?;
+    judge(row.as_ref().map(|row| row.permitted))?;
+    Ok(match row {
+        Some(row) if row.sent => Sent::Done,
+        Some(row) if row.found => Sent::NoAddress,
+        _ => Sent::NotFound,
+    })
+}
