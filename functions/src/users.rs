@@ -22,8 +22,8 @@ use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
 use shared::role::{Permission, Role};
 use shared::secret_token;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 use crate::App;
@@ -357,6 +357,8 @@ fn parse_limit(text: &str) -> Parsed<i64> {
 }
 
 fn parse_time(text: &str) -> Parsed<OffsetDateTime> {
-    let wrong = |_| Invalid::new("unknown_value", "Send a time like `2026-11-22T20:00:00Z`.");
-    OffsetDateTime::parse(text, &Rfc3339).map_err(wrong)
+    let wrong = || Invalid::new("unknown_value", "Send a time like `2026-11-22T20:00:00Z`.");
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
+    // In the last hours of the year 9999 another offset may leave what can be counted.
+    time.checked_to_offset(UtcOffset::UTC).ok_or_else(wrong)
 }

@@ -1,6 +1,6 @@
 //! Setting a new password by a link in a mail: asking for one, and using it.
 
-use sqlx::PgExecutor;
+use sqlx::{Acquire, PgExecutor, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -104,17 +104,26 @@ pub struct NewPassword<'a> {
 }
 
 /// Uses the token and sets the password: ends every session, tells the nodes, forgets failures, voids every other token
-/// of the account, puts a notice into the outbox and writes the audit row, in one statement. `false`
+/// of the account, puts a notice into the outbox and writes the audit row, in one transaction. `false`
 /// when the token was used, replaced or voided meanwhile; then nothing is done. Factors stay.
 ///
 /// # Errors
 /// The statement's.
 pub async fn reset(
-    db: impl PgExecutor<'_>,
+    db: impl Acquire<'_, Database = Postgres>,
     new: NewPassword<'_>,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
+    let mut transaction = db.begin().await?;
+    // Before the token's row, as everybody does, and in a statement of its own: see `users::hold`.
+    sqlx::query!(
+        "SELECT id FROM users WHERE id = (SELECT user_id FROM one_time_tokens WHERE id = $1)
+         FOR NO KEY UPDATE",
+        new.token
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
     let done = sqlx::query_scalar!(
         r#"WITH used AS (
                -- Of uses at once the first updates the row; the others wait for it and then find it
@@ -165,7 +174,8 @@ pub async fn reset(
         caller.request_id,
         notices::REVOKED,
     )
-    .fetch_one(db)
+    .fetch_one(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(done)
 }

@@ -30,6 +30,19 @@ pub struct NewUser<'a> {
     pub email: Option<verification::Wish<'a>>,
 }
 
+/// Lets one transaction at a time change an account, until its end. A statement of its own: the next one
+/// then sees the session of a sign-in that was under way, which a statement that itself waited for the
+/// account would not see, and so not end.
+///
+/// # Errors
+/// The statement's.
+pub(super) async fn hold(transaction: impl PgExecutor<'_>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", id)
+        .fetch_optional(transaction)
+        .await?;
+    Ok(())
+}
+
 /// Makes an account with role `member`, the token and mail for the address it asks for, and its audit
 /// row, in one statement. Whether somebody owns the address is not looked at: the courier does that.
 ///

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use http::Method;
+use serde_json::json;
 use sqlx::{Postgres, Transaction};
+use uuid::Uuid;
 
 use crate::app::{Answer, TestApp, credentials};
 use crate::login::disable;
@@ -131,4 +134,61 @@ async fn guesses_sent_at_once_from_many_networks_learn_no_more_than_the_stop_all
     let log = app.audit().await;
     let locks = log.iter().filter(|event| *event == "authn_login_lock").count();
     assert_eq!((log.len(), locks), (4, 1), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_a_new_password_nor_a_disabled_account() {
+    let app = TestApp::with(&SETTINGS).await;
+    app.user("root1").await;
+    app.make_admin("root1").await;
+    app.user("ann").await;
+    let (admin, ann) = (app.sign_in("root1").await, app.sign_in("ann").await);
+    let id: Uuid = sqlx::query_scalar("SELECT id FROM users WHERE username_key = 'ann'")
+        .fetch_one(&app.owner)
+        .await
+        .unwrap();
+    for what in ["password", "status"] {
+        // As a sign-in leaves it before it commits: the account is shared, its session is there.
+        let mut sign_in = app.owner.begin().await.unwrap();
+        let session = Uuid::now_v7();
+        sqlx::query("SELECT FROM users WHERE id = $1 FOR SHARE")
+            .bind(id)
+            .execute(&mut *sign_in)
+            .await
+            .unwrap();
+        sqlx::query(
+            "INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at, idle_until,
+                                   absolute_until, address)
+             SELECT $1, $2, '', $3, $3, $3, $3 + interval '1 day', $3 + interval '1 day', '127.0.0.1'",
+        )
+        .bind(session)
+        .bind(id)
+        .bind(app.clock.now())
+        .execute(&mut *sign_in)
+        .await
+        .unwrap();
+        let change = async {
+            if what == "password" {
+                let body =
+                    json!({ "current_password": "password123", "new_password": "password456" });
+                app.call(Method::POST, "/me/password", &ann.access, Some(body)).await
+            } else {
+                let body = json!({ "status": "disabled" });
+                app.call(Method::PATCH, &format!("/users/{id}"), &admin.access, Some(body)).await
+            }
+        };
+        let committed = async {
+            until_one_waits(&app).await;
+            sign_in.commit().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(change, committed);
+        assert!(answer.status.is_success(), "{what}: {answer:?}");
+        let revoked: bool =
+            sqlx::query_scalar("SELECT revoked_at IS NOT NULL FROM sessions WHERE id = $1")
+                .bind(session)
+                .fetch_one(&app.owner)
+                .await
+                .unwrap();
+        assert!(revoked, "{what}");
+    }
 }

@@ -215,8 +215,11 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
     let app = TestApp::with(&[PUBLIC_URL]).await;
     app.user("ann").await;
     app.user("bob").await;
+    app.make_admin("bob").await;
     let [first, _] = [app.sign_in("ann").await, app.sign_in("ann").await];
-    app.sign_in("bob").await;
+    let bob = app.sign_in("bob").await;
+    let id = me(&app, &first.access).await.body["user"]["id"].as_str().unwrap().to_owned();
+    app.call(Method::POST, &format!("/users/{id}/unlock"), &bob.access, None).await;
     TotpApp::enrol(&app, &first.access).await;
     Passkey::enrol(&app, &first.access, Authenticator::es256(ORIGIN, PARTY)).await;
     app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
@@ -229,8 +232,13 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
     let count = |name: &str| all[name].as_array().unwrap().len();
     assert_eq!(
         [count("roles"), count("sessions"), count("sign_ins"), count("audit")],
-        [1, 2, 1, 7]
+        [1, 2, 1, 8]
     );
+    for entry in all["audit"].as_array().unwrap() {
+        let is_own = entry["actor"].is_null() || entry["actor"] == *id;
+        assert_eq!(entry.get("address").is_some(), is_own, "{entry}");
+        assert_eq!(entry.get("session").is_some(), is_own, "{entry}");
+    }
     assert_eq!(count("passkeys"), 1);
     assert_eq!(all["authenticator_app"]["recovery_codes_left"], 10);
     assert!(all["password"]["changed_at"].is_string());

@@ -10,7 +10,7 @@ use super::Profile;
 use crate::access_token::Claims;
 use crate::credentials::{Bio, DisplayName};
 use crate::db::sessions::{checked, parse_roles};
-use crate::db::{Error, admins, notices};
+use crate::db::{Error, admins, notices, users};
 use crate::extract::{Caller, Change};
 use crate::password::Stored;
 
@@ -69,18 +69,21 @@ pub async fn change(
 }
 
 /// Sets the caller's password, ends their other sessions, voids their links, tells them by mail and the
-/// nodes at once, writes the audit row: one statement. `false`, and nothing done, when the password is no longer the one set at `verified`.
+/// nodes at once, writes the audit row: one transaction. `false`, and nothing done, when the password is
+/// no longer the one set at `verified`.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn set_password(
-    db: impl PgExecutor<'_>,
+    db: impl Acquire<'_, Database = Postgres>,
     claims: &Claims,
     verified: OffsetDateTime,
     new: &Stored,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
+    let mut transaction = db.begin().await?;
+    users::hold(&mut *transaction, claims.sub).await?;
     let row = checked!(
         own r#", changed AS (
                UPDATE passwords p SET scheme = $6, pepper_id = $7, hash = $8, changed_at = $3
@@ -123,10 +126,10 @@ pub async fn set_password(
         notices::REVOKED,
         Uuid::now_v7()
     )
-    .fetch_optional(db)
-    .await?
-    .ok_or(Error::SessionRevoked)?;
-    Ok(row.changed)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(row.ok_or(Error::SessionRevoked)?.changed)
 }
 
 /// What became of a wish to be deleted.

@@ -54,7 +54,11 @@ pub async fn export(
                    'mails', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'token_id' - 'user_id'
                                                        ORDER BY m.created_at), '[]')
                              FROM outbox m WHERE m.user_id = caller.id),
-                   'audit', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id DESC), '[]')
+                   'audit', (SELECT coalesce(jsonb_agg(
+                                 -- Where others acted, from where they did is theirs.
+                                 CASE WHEN a.actor <> caller.id
+                                      THEN to_jsonb(a) - '{address,user_agent,session,request_id}'::text[]
+                                      ELSE to_jsonb(a) END ORDER BY a.id DESC), '[]')
                              FROM (SELECT * FROM audit
                                    WHERE subject = caller.id OR actor = caller.id
                                    ORDER BY id DESC LIMIT $7) a)

@@ -52,6 +52,7 @@ pub async fn change(
     let roles: Option<Vec<String>> = wish.roles.as_ref().map(names);
     let mut transaction = db.begin().await?;
     admins::hold(&mut *transaction).await?;
+    super::hold(&mut *transaction, id).await?;
     let row = permitted!(
         own r#", target AS (
                SELECT u.id, u.username, u.display_name, u.email, u.created_at, u.status,
@@ -150,6 +151,7 @@ pub async fn revoke(
 ) -> Result<bool, Error> {
     let mut transaction = db.begin().await?;
     admins::hold(&mut *transaction).await?;
+    super::hold(&mut *transaction, id).await?;
     let row = permitted!(
         own r#", target AS (
                SELECT u.id FROM users u WHERE u.id = $11 AND EXISTS (SELECT FROM permitted)
