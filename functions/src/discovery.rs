@@ -1,4 +1,5 @@
-//! `GET /.well-known/jwks.json` and `GET /health`: what others need to know of this service.
+//! `GET /.well-known/jwks.json`, `GET /openapi.json` and `GET /health`: what others need to know of
+//! this service.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,18 +8,25 @@ use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::header::{CACHE_CONTROL, HeaderName};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use serde_json::json;
 use shared::db::signing_keys::{self, PublicKey};
 use shared::problem::{Problem, Result};
 use tokio::sync::Mutex;
 
 use crate::App;
+use crate::openapi::{COMMITTED, bodies};
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(jwks, openapi, health))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/openapi.json", get(openapi))
         .route("/health", get(health))
         .with_state(Discovery { app, kept: Arc::default() })
 }
@@ -42,6 +50,14 @@ struct Kept {
 /// valid, the next one included, so that it is known before it signs.
 ///
 /// Problems: `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    tag = "discovery",
+    summary = "Shows the keys that verify access tokens",
+    responses((status = 200, description = "The key set", body = bodies::KeySet,
+               headers(("Cache-Control", description = "How long to keep it, `JWKS_MAX_AGE`"))))
+)]
 async fn jwks(State(discovery): State<Discovery>) -> Result<impl IntoResponse> {
     let published = discovery.published().await?;
     let now = discovery.app.clock.now();
@@ -86,7 +102,28 @@ impl Discovery {
     }
 }
 
+/// `GET /openapi.json` → 200 the OpenAPI document of every function's routes, as it is committed.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "discovery",
+    summary = "Describes every function's routes",
+    responses((status = 200, description = "This document", body = Object,
+               example = json!({ "openapi": "3.1.0", "info": {}, "paths": {} })))
+)]
+async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], COMMITTED)
+}
+
 /// `GET /health` → 200 `{"status": "ok"}`: this process answers. It asks no store.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "discovery",
+    summary = "Tells whether a function answers",
+    responses((status = 200, description = "It does", body = bodies::Health,
+               headers(("Cache-Control", description = "`no-store`"))))
+)]
 async fn health() -> impl IntoResponse {
     let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
         AppendHeaders([(CACHE_CONTROL, "no-store")]);

@@ -8,6 +8,7 @@ pub mod keys;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod login;
+pub mod openapi;
 pub mod profile;
 mod reauthenticate;
 pub mod recovery;

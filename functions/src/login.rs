@@ -3,8 +3,8 @@
 //! Before the hash comes every refusal, after it one statement: an unknown name, a wrong password, an
 //! account without one and a disabled account cost the same work and get the same answer.
 
-mod passkey;
-mod second_factor;
+pub(crate) mod passkey;
+pub(crate) mod second_factor;
 mod session;
 
 use axum::Router;
@@ -26,8 +26,14 @@ use time::OffsetDateTime;
 
 use crate::App;
 use crate::cookie::Cookies;
+use crate::openapi::bodies;
 use crate::tokens::{Delivery, TokenKeys};
 use crate::user::User;
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(login))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords, vault: Vault, tokens: TokenKeys) -> Router {
@@ -57,6 +63,23 @@ struct Typed {
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `invalid_credentials`, `account_disabled`, `second_factor_required`,
 /// `origin_refused`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/login",
+    tag = "login",
+    operation_id = "login",
+    summary = "Signs in with a password",
+    request_body = bodies::Credentials,
+    responses((
+        status = 200,
+        description = "A new session",
+        body = crate::tokens::Handed<'_>,
+        headers(
+            ("Cache-Control", description = "`no-store`"),
+            ("Set-Cookie", description = "`keywire_refresh`, when the refresh token is to be a cookie")
+        )
+    ))
+)]
 async fn login(
     State(login): State<Login>,
     caller: Caller,

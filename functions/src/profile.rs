@@ -1,7 +1,7 @@
 //! `GET, PATCH, DELETE /me`, `GET /me/export`, `POST /me/password`, `POST /me/email`: what users see and
 //! change of themselves; its part, `/me/factors`.
 
-mod factors;
+pub(crate) mod factors;
 
 use axum::extract::{FromRef, State};
 use axum::response::{AppendHeaders, IntoResponse};
@@ -22,9 +22,15 @@ use shared::second_factor::Vault;
 use shared::secret_token;
 
 use crate::bearer::Bearer;
+use crate::openapi::bodies;
 use crate::reauthenticate::{self, reauthenticate};
 use crate::user::Profile;
 use crate::{App, throttle};
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(show, update, remove, export_all, change_password, change_email))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords, vault: Vault) -> Router {
@@ -53,7 +59,9 @@ impl FromRef<Me> for App {
 }
 
 /// The caller's account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OwnAccount, examples(crate::openapi::examples::profile))]
 struct Shown {
     user: Profile,
 }
@@ -61,6 +69,15 @@ struct Shown {
 /// `GET /me` → 200 `{user}`.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/me",
+    tag = "profile",
+    operation_id = "show_me",
+    summary = "Shows one's own account",
+    security(("access_token" = [])),
+    responses((status = 200, description = "The account", body = Shown))
+)]
 async fn show(State(Me { app, .. }): State<Me>, Bearer(claims): Bearer) -> Result<Json<Shown>> {
     let found = profile::get(app.db.pool(), &claims, app.clock.now());
     Ok(Json(Shown { user: app.db.run(found).await?.into() }))
@@ -70,6 +87,16 @@ async fn show(State(Me { app, .. }): State<Me>, Bearer(claims): Bearer) -> Resul
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `unavailable`.
+#[utoipa::path(
+    patch,
+    path = "/me",
+    tag = "profile",
+    operation_id = "update_me",
+    summary = "Changes one's own account",
+    security(("access_token" = [])),
+    request_body = bodies::ProfileChange,
+    responses((status = 200, description = "The account as it is now", body = Shown))
+)]
 async fn update(
     State(Me { app, .. }): State<Me>,
     Bearer(claims): Bearer,
@@ -89,6 +116,16 @@ async fn update(
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `wrong_password`, `last_admin`,
 /// `rate_limited`, `unavailable`.
+#[utoipa::path(
+    delete,
+    path = "/me",
+    tag = "profile",
+    operation_id = "delete_me",
+    summary = "Deletes one's own account",
+    security(("access_token" = [])),
+    request_body = bodies::OwnPassword,
+    responses((status = 204, description = "There is no such account any more"))
+)]
 async fn remove(
     State(Me { app, passwords }): State<Me>,
     Bearer(claims): Bearer,
@@ -110,6 +147,21 @@ async fn remove(
 /// `GET /me/export` → 200, everything that is held about the caller.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/me/export",
+    tag = "profile",
+    operation_id = "export_me",
+    summary = "Gives everything that is held about one",
+    security(("access_token" = [])),
+    responses((
+        status = 200,
+        description = "All of it",
+        body = Object,
+        headers(("Cache-Control", description = "`no-store`")),
+        example = json!({ "exported_at": "2026-11-22T20:07:45.957587+00:00", "user": {} })
+    ))
+)]
 async fn export_all(
     State(Me { app, passwords }): State<Me>,
     Bearer(claims): Bearer,
@@ -130,6 +182,19 @@ async fn export_all(
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `wrong_password`, `rate_limited`,
 /// `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/password",
+    tag = "profile",
+    operation_id = "change_password",
+    summary = "Changes one's password",
+    security(("access_token" = [])),
+    request_body = bodies::PasswordChange,
+    responses((
+        status = 204,
+        description = "The password is changed, and the other sessions have ended"
+    ))
+)]
 async fn change_password(
     State(Me { app, passwords }): State<Me>,
     Bearer(claims): Bearer,
@@ -156,6 +221,16 @@ async fn change_password(
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `wrong_password`, `rate_limited`,
 /// `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/email",
+    tag = "profile",
+    operation_id = "change_email",
+    summary = "Asks for another address",
+    security(("access_token" = [])),
+    request_body = bodies::EmailChange,
+    responses((status = 202, description = "A link to confirm it is on its way"))
+)]
 async fn change_email(
     State(Me { app, passwords }): State<Me>,
     Bearer(claims): Bearer,

@@ -22,7 +22,13 @@ use shared::secret_token::{self, Purpose, SecretToken};
 use shared::secrets::Links;
 
 use crate::bearer::Bearer;
+use crate::openapi::bodies;
 use crate::{App, throttle};
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(forgot, reset, verify, verify_again))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords, links: Links) -> Router {
@@ -51,6 +57,15 @@ impl FromRef<Recovery> for App {
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/password/forgot",
+    tag = "recovery",
+    operation_id = "forgot_password",
+    summary = "Mails a link to set a new password",
+    request_body = bodies::Forgotten,
+    responses((status = 202, description = "Whoever has the address gets a mail"))
+)]
 async fn forgot(
     State(Recovery { app, passwords, .. }): State<Recovery>,
     caller: Caller,
@@ -83,6 +98,15 @@ async fn forgot(
 ///
 /// Problems: `malformed_json`, `link_invalid`, `unsupported_media_type`, `body_too_large`,
 /// `request_timeout`, `validation_failed`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/password/reset",
+    tag = "recovery",
+    operation_id = "reset_password",
+    summary = "Sets a new password by that link",
+    request_body = bodies::Reset,
+    responses((status = 204, description = "The password is set, and every session has ended"))
+)]
 async fn reset(
     State(recovery): State<Recovery>,
     caller: Caller,
@@ -112,6 +136,15 @@ async fn reset(
 ///
 /// Problems: `malformed_json`, `link_invalid`, `unsupported_media_type`, `body_too_large`,
 /// `request_timeout`, `validation_failed`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/email/verify",
+    tag = "recovery",
+    operation_id = "verify_email",
+    summary = "Makes an address one's own by a link",
+    request_body = bodies::LinkToken,
+    responses((status = 204, description = "The address is the account's own"))
+)]
 async fn verify(
     State(recovery): State<Recovery>,
     caller: Caller,
@@ -139,6 +172,15 @@ async fn verify(
 /// `POST /email/verification` → 202: a new link to the address that the caller has asked for.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `no_pending_email`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/email/verification",
+    tag = "recovery",
+    operation_id = "verify_email_again",
+    summary = "Mails the link that confirms an address again",
+    security(("access_token" = [])),
+    responses((status = 202, description = "A new link is on its way"))
+)]
 async fn verify_again(
     State(Recovery { app, passwords, .. }): State<Recovery>,
     Bearer(claims): Bearer,

@@ -14,9 +14,15 @@ use shared::role::Role;
 use shared::secret_token;
 use uuid::Uuid;
 
+use crate::openapi::bodies;
 use crate::settings::Registration;
 use crate::user::User;
 use crate::{App, throttle};
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(register))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords) -> Router {
@@ -37,7 +43,9 @@ struct Wish {
 }
 
 /// The account made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(crate::openapi::examples::registered))]
 struct Registered {
     user: User,
 }
@@ -47,6 +55,15 @@ struct Registered {
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `registration_closed`, `username_taken`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/register",
+    tag = "register",
+    operation_id = "register",
+    summary = "Makes an account",
+    request_body = bodies::NewAccount,
+    responses((status = 201, description = "The account", body = Registered))
+)]
 async fn register(
     State(Register { app, passwords }): State<Register>,
     caller: Caller,

@@ -22,7 +22,13 @@ use uuid::Uuid;
 use crate::App;
 use crate::bearer::Bearer;
 use crate::cookie::Cookies;
+use crate::openapi::bodies;
 use crate::tokens::{Delivery, Granted, TokenKeys};
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(refresh_tokens, log_out, list, end))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App, tokens: TokenKeys) -> Router {
@@ -53,6 +59,24 @@ impl FromRef<Session> for App {
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `refresh_token_invalid`, `session_revoked`, `origin_refused`, `rate_limited`,
 /// `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/token/refresh",
+    tag = "session",
+    operation_id = "refresh_tokens",
+    summary = "Gives new tokens for a refresh token",
+    security((), ("refresh_cookie" = [])),
+    request_body = Option<bodies::Refresh>,
+    responses((
+        status = 200,
+        description = "The next tokens",
+        body = crate::tokens::Handed<'_>,
+        headers(
+            ("Cache-Control", description = "`no-store`"),
+            ("Set-Cookie", description = "`keywire_refresh`, when the refresh token is to be a cookie")
+        )
+    ))
+)]
 async fn refresh_tokens(
     State(session): State<Session>,
     caller: Caller,
@@ -134,6 +158,22 @@ impl Session {
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/logout",
+    tag = "session",
+    operation_id = "log_out",
+    summary = "Ends sessions",
+    security(("access_token" = [])),
+    request_body = Option<bodies::SignOut>,
+    responses((
+        status = 204,
+        description = "Signed out",
+        headers(
+            ("Set-Cookie", description = "Takes `keywire_refresh` away, unless the scope is `others`")
+        )
+    ))
+)]
 async fn log_out(
     State(Session { app, .. }): State<Session>,
     Bearer(claims): Bearer,
@@ -165,7 +205,9 @@ fn parse_scope(text: String) -> std::result::Result<Scope, Invalid> {
 }
 
 /// A session, as its user sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OwnSession)]
 struct Shown {
     id: Uuid,
     current: bool,
@@ -175,12 +217,15 @@ struct Shown {
     last_seen_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     idle_until: OffsetDateTime,
+    #[schema(value_type = Option<String>)]
     address: Option<std::net::IpAddr>,
     user_agent: Option<String>,
 }
 
 /// The caller's sessions.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(crate::openapi::examples::sessions))]
 struct Sessions {
     sessions: Vec<Shown>,
 }
@@ -188,6 +233,15 @@ struct Sessions {
 /// `GET /me/sessions` → 200 `{sessions}`, the current one first.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/me/sessions",
+    tag = "session",
+    operation_id = "list_sessions",
+    summary = "Lists one's own sessions",
+    security(("access_token" = [])),
+    responses((status = 200, description = "The sessions that hold", body = Sessions))
+)]
 async fn list(
     State(Session { app, .. }): State<Session>,
     Bearer(claims): Bearer,
@@ -212,6 +266,16 @@ async fn list(
 /// `DELETE /me/sessions/{id}` → 204.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `not_found`, `unavailable`.
+#[utoipa::path(
+    delete,
+    path = "/me/sessions/{id}",
+    tag = "session",
+    operation_id = "end_session",
+    summary = "Ends one of one's own sessions",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The session's id")),
+    responses((status = 204, description = "The session has ended"))
+)]
 async fn end(
     State(Session { app, .. }): State<Session>,
     Bearer(claims): Bearer,

@@ -57,8 +57,10 @@ pub(crate) enum Delivery<'a> {
 }
 
 /// The tokens (RFC 6749 §5.1) and, after a sign-in, the user.
-#[derive(Serialize)]
-struct Handed<'a> {
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Tokens, examples(crate::openapi::examples::signed_in))]
+pub(crate) struct Handed<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,

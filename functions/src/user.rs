@@ -5,10 +5,12 @@ use shared::db::profile;
 use shared::db::sign_in::Account;
 use shared::role::Role;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// An account, as its owner sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct User {
     /// Its id.
     pub(crate) id: Uuid,
@@ -34,7 +36,8 @@ impl User {
 }
 
 /// An account with its profile, as its owner sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
     /// Its id.
     id: Uuid,

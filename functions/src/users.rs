@@ -28,11 +28,17 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::bearer::Bearer;
+use crate::openapi::bodies;
 
 /// Entries of a page unless another number is asked for.
 const PAGE: i64 = 50;
 /// Most entries of a page. No setting: an answer stays under a megabyte.
 const LARGEST_PAGE: i64 = 200;
+
+/// The routes of this endpoint, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list_users, show, change, revoke, unlock, reset_factors, send_reset, list_audit))]
+pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App, passwords: Passwords) -> Router {
@@ -62,7 +68,9 @@ impl FromRef<Users> for App {
 }
 
 /// An account, as who manages it sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ManagedUser)]
 struct User {
     id: Uuid,
     username: String,
@@ -82,13 +90,17 @@ impl From<list::User> for User {
 }
 
 /// One account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ManagedAccount, examples(crate::openapi::examples::managed))]
 struct Shown {
     user: User,
 }
 
 /// A page of accounts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(crate::openapi::examples::users_page))]
 struct UsersPage {
     users: Vec<User>,
     /// Where the next page begins; null on the last one.
@@ -98,6 +110,22 @@ struct UsersPage {
 /// `GET /users?search=&status=&role=&cursor=&limit=` → 200 `{users, next_cursor}`, by username.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `validation_failed`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/users",
+    tag = "users",
+    operation_id = "list_users",
+    summary = "Lists and finds accounts",
+    security(("access_token" = [])),
+    params(
+        ("search" = Option<String>, Query, description = "How the name or address begins"),
+        ("status" = Option<bodies::Status>, Query, description = "Whether it may sign in"),
+        ("role" = Option<Role>, Query, description = "A role that it has"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^[A-Za-z0-9_-]*$"),
+        ("limit" = Option<u32>, Query, description = "Entries of a page, 50 when left out", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of accounts", body = UsersPage))
+)]
 async fn list_users(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,
@@ -133,6 +161,16 @@ fn cut<T>(entries: &mut Vec<T>, limit: i64) -> bool {
 /// `GET /users/{id}` → 200 `{user}`.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/users/{id}",
+    tag = "users",
+    operation_id = "show_user",
+    summary = "Shows an account",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 200, description = "The account", body = Shown))
+)]
 async fn show(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,
@@ -159,6 +197,17 @@ async fn find(
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `last_admin`,
 /// `unavailable`.
+#[utoipa::path(
+    patch,
+    path = "/users/{id}",
+    tag = "users",
+    operation_id = "change_user",
+    summary = "Changes an account's roles and status",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    request_body = bodies::ManagedChange,
+    responses((status = 200, description = "The account as it is now", body = Shown))
+)]
 async fn change(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,
@@ -181,6 +230,16 @@ async fn change(
 /// `POST /users/{id}/revoke` → 204: all sessions of the account end.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/users/{id}/revoke",
+    tag = "users",
+    operation_id = "revoke_user",
+    summary = "Ends an account's sessions",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "Its sessions have ended"))
+)]
 async fn revoke(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,
@@ -194,6 +253,16 @@ async fn revoke(
 /// `POST /users/{id}/unlock` → 204: the locks and the stop of the account end.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/users/{id}/unlock",
+    tag = "users",
+    operation_id = "unlock_user",
+    summary = "Ends an account's locks",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "Its locks have ended"))
+)]
 async fn unlock(
     State(Users { app, passwords }): State<Users>,
     Bearer(claims): Bearer,
@@ -211,6 +280,16 @@ async fn unlock(
 /// `POST /users/{id}/reset-factors` → 204: the account has no second factor any more.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/users/{id}/reset-factors",
+    tag = "users",
+    operation_id = "reset_factors",
+    summary = "Takes an account's second factors away",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 204, description = "It has none"))
+)]
 async fn reset_factors(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,
@@ -224,6 +303,16 @@ async fn reset_factors(
 /// `POST /users/{id}/send-reset` → 202: the account gets a link to set a new password by mail.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `no_email`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/users/{id}/send-reset",
+    tag = "users",
+    operation_id = "send_reset",
+    summary = "Mails a link to set an account's password",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The account's id")),
+    responses((status = 202, description = "It is on its way"))
+)]
 async fn send_reset(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,
@@ -246,7 +335,9 @@ fn done(found: bool) -> Result<StatusCode> {
 }
 
 /// An event of the audit log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AuditEntry)]
 struct Entry {
     id: i64,
     #[serde(with = "time::serde::rfc3339")]
@@ -255,9 +346,11 @@ struct Entry {
     actor: Option<Uuid>,
     subject: Option<Uuid>,
     session: Option<Uuid>,
+    #[schema(value_type = Option<String>)]
     address: Option<std::net::IpAddr>,
     user_agent: Option<String>,
     request_id: Option<String>,
+    #[schema(value_type = Option<Object>)]
     detail: Option<Value>,
 }
 
@@ -270,7 +363,9 @@ impl From<audit::Entry> for Entry {
 }
 
 /// A page of the audit log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(crate::openapi::examples::audit_page))]
 struct AuditPage {
     entries: Vec<Entry>,
     /// Where the next page begins; null on the last one.
@@ -281,6 +376,25 @@ struct AuditPage {
 /// `{entries, next_cursor}`, the newest first.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `forbidden`, `validation_failed`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/audit",
+    tag = "users",
+    operation_id = "list_audit",
+    summary = "Reads the audit log",
+    security(("access_token" = [])),
+    params(
+        ("event" = Option<String>, Query, description = "Such as `authn_login_fail`"),
+        ("actor" = Option<Uuid>, Query, description = "Who did it"),
+        ("subject" = Option<Uuid>, Query, description = "Whom it is about"),
+        ("session" = Option<Uuid>, Query, description = "In which session"),
+        ("since" = Option<String>, Query, description = "Not before this time, RFC 3339"),
+        ("until" = Option<String>, Query, description = "Before this time, RFC 3339"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before", pattern = "^[0-9]{1,18}$"),
+        ("limit" = Option<u32>, Query, description = "Entries of a page, 50 when left out", minimum = 1, maximum = 200),
+    ),
+    responses((status = 200, description = "A page of the audit log", body = AuditPage))
+)]
 async fn list_audit(
     State(Users { app, .. }): State<Users>,
     Bearer(claims): Bearer,

@@ -6,7 +6,10 @@ mod create_user;
 mod db;
 mod import;
 mod keys;
+mod openapi;
+mod openapi_tools;
 mod owner;
+mod pip_tools;
 mod prepare;
 mod redis;
 mod rotate_keys;
@@ -52,6 +55,8 @@ enum Command {
     GrantAdmin(admin::Arguments),
     /// Make an account, and a link to set its password.
     CreateUser(create_user::Arguments),
+    /// Write docs/openapi.json anew from the code.
+    Openapi,
     /// Write `.sqlx/` anew from the queries, so that they compile without a database.
     Prepare(prepare::Arguments),
 }
@@ -75,6 +80,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::ImportUsers(arguments) => import::import_users(&choice, &arguments).await,
         Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
         Command::CreateUser(arguments) => create_user::create_user(&choice, &arguments).await,
+        Command::Openapi => openapi::openapi(),
         Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }
 }

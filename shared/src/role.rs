@@ -1,9 +1,12 @@
 //! Roles, and the permissions that each is a set of.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A named set of permissions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Every account.

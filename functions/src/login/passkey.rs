@@ -18,12 +18,18 @@ use time::OffsetDateTime;
 
 use super::{Login, session};
 use crate::cookie::Cookies;
+use crate::openapi::bodies;
 use crate::throttle;
 use crate::tokens::Delivery;
 use crate::user::User;
 
 /// What the address's bucket and a 429 are called: apart from that of passwords.
 const POLICY: &str = "passkey";
+
+/// Its routes, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(options, passkey))]
+pub(crate) struct Api;
 
 /// The routes of passkeys.
 pub(super) fn router(login: Login) -> Router {
@@ -37,6 +43,21 @@ pub(super) fn router(login: Login) -> Router {
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/login/passkey/options",
+    tag = "login",
+    operation_id = "begin_passkey_login",
+    summary = "Begins a sign-in with a passkey",
+    request_body = bodies::Nothing,
+    responses((
+        status = 200,
+        description = "For `navigator.credentials.get`",
+        body = Object,
+        headers(("Cache-Control", description = "`no-store`")),
+        example = json!({ "publicKey": { "challenge": "4Jp3b0mZ", "timeout": 300_000, "userVerification": "required" } })
+    ))
+)]
 async fn options(State(login): State<Login>, caller: Caller, fields: Fields) -> Result<Response> {
     fields.finish(Some(()))?;
     let (app, now) = (&login.app, login.app.clock.now());
@@ -65,6 +86,23 @@ async fn options(State(login): State<Login>, caller: Caller, fields: Fields) -> 
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `passkey_invalid`, `account_disabled`, `origin_refused`, `challenge_invalid`,
 /// `rate_limited`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/login/passkey",
+    tag = "login",
+    operation_id = "passkey_login",
+    summary = "Signs in with a passkey",
+    request_body = bodies::PasskeyLogin,
+    responses((
+        status = 200,
+        description = "A new session",
+        body = crate::tokens::Handed<'_>,
+        headers(
+            ("Cache-Control", description = "`no-store`"),
+            ("Set-Cookie", description = "`keywire_refresh`, when the refresh token is to be a cookie")
+        )
+    ))
+)]
 async fn passkey(
     State(login): State<Login>,
     caller: Caller,

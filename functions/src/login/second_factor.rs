@@ -17,12 +17,18 @@ use time::OffsetDateTime;
 
 use super::{Login, session};
 use crate::cookie::Cookies;
+use crate::openapi::bodies;
 use crate::throttle;
 use crate::tokens::Delivery;
 use crate::user::User;
 
 /// What the address's bucket and a 429 are called.
 const POLICY: &str = "second-factor";
+
+/// Its routes, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(prove))]
+pub(crate) struct Api;
 
 /// The routes of this step.
 pub(super) fn router(login: Login) -> Router {
@@ -43,6 +49,23 @@ enum Typed {
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `code_invalid`, `origin_refused`, `challenge_invalid`, `rate_limited`,
 /// `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/login/second-factor",
+    tag = "login",
+    operation_id = "prove_second_factor",
+    summary = "Ends a sign-in with a code",
+    request_body = bodies::SecondFactor,
+    responses((
+        status = 200,
+        description = "A new session",
+        body = crate::tokens::Handed<'_>,
+        headers(
+            ("Cache-Control", description = "`no-store`"),
+            ("Set-Cookie", description = "`keywire_refresh`, when the refresh token is to be a cookie")
+        )
+    ))
+)]
 async fn prove(
     State(login): State<Login>,
     caller: Caller,

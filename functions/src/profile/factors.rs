@@ -3,8 +3,8 @@
 //! Adding and removing one needs a sign-in of the last `RECENT_SIGN_IN`: it proves every factor the
 //! account has, which a password alone would not.
 
-mod passkey;
-mod totp;
+pub(crate) mod passkey;
+pub(crate) mod totp;
 
 use axum::extract::{FromRef, Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -23,6 +23,11 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::bearer::Bearer;
+
+/// Its routes, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(list, remove))]
+pub(crate) struct Api;
 
 /// The routes of factors.
 pub(super) fn router(app: App, vault: Vault) -> Router {
@@ -63,6 +68,20 @@ struct Factor {
 /// `GET /me/factors` → 200 `{factors, recovery_codes_left}`.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+#[utoipa::path(
+    get,
+    path = "/me/factors",
+    tag = "profile",
+    operation_id = "list_factors",
+    summary = "Shows one's own second factors",
+    security(("access_token" = [])),
+    responses((
+        status = 200,
+        description = "The factors",
+        body = Object,
+        example = json!({ "factors": [], "recovery_codes_left": 0 })
+    ))
+)]
 async fn list(State(app): State<App>, Bearer(claims): Bearer) -> Result<Response> {
     let found = factors::list(app.db.pool(), &claims, app.clock.now());
     let found = app.db.run(found).await?;
@@ -79,6 +98,16 @@ async fn list(State(app): State<App>, Bearer(claims): Bearer) -> Result<Response
 ///
 /// Problems: `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
 /// `unavailable`.
+#[utoipa::path(
+    delete,
+    path = "/me/factors/{id}",
+    tag = "profile",
+    operation_id = "remove_factor",
+    summary = "Removes a factor",
+    security(("access_token" = [])),
+    params(("id" = String, Path, description = "The factor's id")),
+    responses((status = 204, description = "It is removed"))
+)]
 async fn remove(
     State(Factors { app, .. }): State<Factors>,
     Bearer(claims): Bearer,

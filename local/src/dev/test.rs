@@ -7,16 +7,19 @@ use clap::{Args, ValueEnum};
 
 use super::runner::Stdin;
 use super::services::Services;
-use super::{aws_tools, runner, say, smtp, web};
+use super::{aws_tools, openapi_tools, runner, say, smtp, web};
 use crate::settings::Machine;
 use crate::signals::Signals;
 
 /// Everything in Rust; without the last two words the Lambda tests too.
 const RUST_NEXTEST: &[&str] =
-    &["cargo", "nextest", "run", "--workspace", "-E", "not test(/^aws::/)"];
+    &["cargo", "nextest", "run", "--workspace", "-E", "not test(/^(aws|openapi::tools)::/)"];
 /// The Lambda tests.
 const AWS_NEXTEST: &[&str] =
     &["cargo", "nextest", "run", "--package=local", "--test=it", "-E", "test(/^aws::/)"];
+/// The tests of the OpenAPI document, with a validator and a fuzzer.
+const OPENAPI_NEXTEST: &[&str] =
+    &["cargo", "nextest", "run", "--package=local", "--test=it", "-E", "test(/^openapi::/)"];
 /// Everything, where nextest is not installed.
 const RUST_TEST: &[&str] = &["cargo", "test", "--workspace", "--no-fail-fast"];
 /// For the tests themselves then. They share a process, whose memory and logs some of them look at: one
@@ -27,6 +30,8 @@ const NO_NEXTEST: &str = "cargo-nextest is not installed: the tests run one by o
                           hangs is not ended (cargo install --locked cargo-nextest)";
 /// The Lambda tests, where nextest is not installed.
 const AWS_TEST: &[&str] = &["cargo", "test", "--package=local", "--test=it", "aws::"];
+/// The tests of the OpenAPI document, where nextest is not installed.
+const OPENAPI_TEST: &[&str] = &["cargo", "test", "--package=local", "--test=it", "openapi::"];
 /// The examples in documentation.
 const DOC_TEST: &[&str] = &["cargo", "test", "--workspace", "--doc", "--quiet"];
 
@@ -52,12 +57,14 @@ pub(super) struct Given {
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Everything in Rust but the Lambda binaries.
+    /// Everything in Rust but the Lambda binaries and what needs the OpenAPI tools.
     Rust,
     /// Those in a real browser.
     Web,
     /// The Lambda binaries and the template, with AWS's own tools.
     Aws,
+    /// The OpenAPI document, and a fuzzer of what it describes.
+    Openapi,
 }
 
 /// Runs the tests, all or a part.
@@ -82,18 +89,28 @@ pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Res
         more = variables;
         browser = Some(command);
     }
-    if arguments.part != Some(Part::Rust) {
-        more.extend(tokio::select! {
-            more = aws_tools::provide(&machine.cache) => more?,
-            signal = signals.next() => return Ok(runner::signalled(signal)),
-        });
-    }
+    more.extend(tokio::select! {
+        more = tools(machine, arguments.part) => more?,
+        signal = signals.next() => return Ok(runner::signalled(signal)),
+    });
     let nextest = has_nextest();
     if !nextest {
         say(NO_NEXTEST);
     }
     let commands: Vec<_> = commands(&arguments, nextest).into_iter().chain(browser).collect();
     serve(machine, signals, more, &commands, Stdin::Closed).await
+}
+
+/// The Python tools of a part, as variables that tell the tests where they are.
+async fn tools(machine: &Machine, part: Option<Part>) -> anyhow::Result<Vec<(String, String)>> {
+    let mut variables = Vec::new();
+    if matches!(part, None | Some(Part::Aws)) {
+        variables.extend(aws_tools::provide(&machine.cache).await?);
+    }
+    if matches!(part, None | Some(Part::Openapi)) {
+        variables.push(openapi_tools::provide(&machine.cache).await?);
+    }
+    Ok(variables)
 }
 
 /// Runs any command with what the tests need.
@@ -136,17 +153,22 @@ async fn serve(
 fn commands(arguments: &Arguments, nextest: bool) -> Vec<Vec<OsString>> {
     let (run, after): (_, &[&str]) = match (nextest, arguments.part) {
         (true, Some(Part::Aws)) => (AWS_NEXTEST, &[]),
+        (true, Some(Part::Openapi)) => (OPENAPI_NEXTEST, &[]),
         (true, Some(Part::Rust)) => (RUST_NEXTEST, &[]),
         (true, _) => (&RUST_NEXTEST[..RUST_NEXTEST.len() - 2], &[]),
         (false, Some(Part::Aws)) => (AWS_TEST, &["--", ONE_BY_ONE]),
-        (false, Some(Part::Rust)) => (RUST_TEST, &["--", ONE_BY_ONE, "--skip", "aws::"]),
+        (false, Some(Part::Openapi)) => (OPENAPI_TEST, &["--", ONE_BY_ONE]),
+        (false, Some(Part::Rust)) => {
+            (RUST_TEST, &["--", ONE_BY_ONE, "--skip", "aws::", "--skip", "openapi::tools::"])
+        }
         (false, _) => (RUST_TEST, &["--", ONE_BY_ONE]),
     };
     let mut tests: Vec<OsString> = run.iter().map(Into::into).collect();
     tests.extend(arguments.filter.iter().cloned());
     tests.extend(after.iter().map(Into::into));
     // nextest does not run the examples in documentation; cargo test does, with the rest.
-    let examples = nextest && arguments.part != Some(Part::Aws) && arguments.filter.is_empty();
+    let whole = matches!(arguments.part, None | Some(Part::Rust));
+    let examples = nextest && whole && arguments.filter.is_empty();
     let examples = examples.then(|| DOC_TEST.iter().map(Into::into).collect());
     examples.into_iter().chain([tests]).collect()
 }
@@ -179,12 +201,16 @@ mod tests {
     #[test]
     fn a_part_runs_alone_and_a_filter_is_passed_on() {
         let rust = lines(Some(Part::Rust), &["login"], true);
-        assert_eq!(rust, ["cargo nextest run --workspace -E not test(/^aws::/) login"]);
+        assert_eq!(
+            rust,
+            ["cargo nextest run --workspace -E not test(/^(aws|openapi::tools)::/) login"]
+        );
         let rust = lines(Some(Part::Rust), &["login"], false);
-        let expected =
-            "cargo test --workspace --no-fail-fast login -- --test-threads=1 --skip aws::";
+        let expected = "cargo test --workspace --no-fail-fast login -- --test-threads=1 --skip aws:: --skip openapi::tools::";
         assert_eq!(rust, [expected]);
         let aws = lines(Some(Part::Aws), &[], true);
         assert_eq!(aws, ["cargo nextest run --package=local --test=it -E test(/^aws::/)"]);
+        let openapi = lines(Some(Part::Openapi), &[], true);
+        assert_eq!(openapi, ["cargo nextest run --package=local --test=it -E test(/^openapi::/)"]);
     }
 }

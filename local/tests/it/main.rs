@@ -16,6 +16,7 @@ mod keys;
 mod login;
 mod logs;
 mod mail;
+mod openapi;
 #[cfg(target_os = "linux")]
 mod outage;
 mod profile;

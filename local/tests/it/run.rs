@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 mod dev;
 mod ends;
+pub(crate) mod given;
 mod import;
 pub(crate) mod keywire;
 mod machine;

@@ -19,9 +19,15 @@ use uuid::Uuid;
 use super::{Factors, made, secretly, since};
 use crate::App;
 use crate::bearer::Bearer;
+use crate::openapi::bodies;
 
 /// Longest name of a passkey, in characters. No setting: it is a word or two for its owner.
 const NAME_MAX: usize = 64;
+
+/// Its routes, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(begin, add))]
+pub(crate) struct Api;
 
 /// Its routes.
 pub(super) fn router(factors: Factors) -> Router {
@@ -36,6 +42,22 @@ pub(super) fn router(factors: Factors) -> Router {
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`,
 /// `too_many_passkeys`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/factors/passkey/options",
+    tag = "profile",
+    operation_id = "begin_passkey",
+    summary = "Begins to add a passkey",
+    security(("access_token" = [])),
+    request_body = bodies::Nothing,
+    responses((
+        status = 200,
+        description = "For `navigator.credentials.create`",
+        body = Object,
+        headers(("Cache-Control", description = "`no-store`")),
+        example = json!({ "publicKey": { "challenge": "4Jp3b0mZ", "timeout": 300_000, "userVerification": "required" } })
+    ))
+)]
 async fn begin(
     State(Factors { app, .. }): State<Factors>,
     Bearer(claims): Bearer,
@@ -56,6 +78,21 @@ async fn begin(
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `challenge_invalid`, `factor_exists`,
 /// `too_many_passkeys`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/factors/passkey",
+    tag = "profile",
+    operation_id = "add_passkey",
+    summary = "Adds a passkey",
+    security(("access_token" = [])),
+    request_body = bodies::NewPasskey,
+    responses((
+        status = 201,
+        description = "It is added",
+        body = Object,
+        example = json!({ "id": "01a204df-33f8-7010-bc6a-60735c16645d" })
+    ))
+)]
 async fn add(
     State(Factors { app, .. }): State<Factors>,
     Bearer(claims): Bearer,

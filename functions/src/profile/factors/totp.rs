@@ -17,6 +17,12 @@ use uuid::Uuid;
 
 use super::{Factors, made, secretly, since};
 use crate::bearer::Bearer;
+use crate::openapi::bodies;
+
+/// Its routes, described.
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(begin, confirm, renew_recovery_codes))]
+pub(crate) struct Api;
 
 /// Its routes.
 pub(super) fn router(factors: Factors) -> Router {
@@ -32,6 +38,22 @@ pub(super) fn router(factors: Factors) -> Router {
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`,
 /// `factor_exists`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/factors/totp",
+    tag = "profile",
+    operation_id = "begin_totp",
+    summary = "Begins to add an authenticator app",
+    security(("access_token" = [])),
+    request_body = bodies::Nothing,
+    responses((
+        status = 201,
+        description = "What the app needs",
+        body = Object,
+        headers(("Cache-Control", description = "`no-store`")),
+        example = json!({ "id": "01a204df-33f8-7010-bc6a-60735c16645d", "secret": "JBSWY3DPEHPK3PXP", "uri": "otpauth://totp/Keywire:example" })
+    ))
+)]
 async fn begin(
     State(Factors { app, vault }): State<Factors>,
     Bearer(claims): Bearer,
@@ -55,6 +77,22 @@ async fn begin(
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `not_found`, `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/factors/totp/confirm",
+    tag = "profile",
+    operation_id = "confirm_totp",
+    summary = "Lets the app count, gives recovery codes",
+    security(("access_token" = [])),
+    request_body = bodies::TotpCode,
+    responses((
+        status = 200,
+        description = "The recovery codes, shown once",
+        body = Object,
+        headers(("Cache-Control", description = "`no-store`")),
+        example = json!({ "id": "01a204df-33f8-7010-bc6a-60735c16645d", "recovery_codes": ["7k3m-9qtx-p2vd"] })
+    ))
+)]
 async fn confirm(
     State(Factors { app, vault }): State<Factors>,
     Bearer(claims): Bearer,
@@ -85,6 +123,22 @@ async fn confirm(
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
 /// `unavailable`.
+#[utoipa::path(
+    post,
+    path = "/me/factors/recovery-codes",
+    tag = "profile",
+    operation_id = "renew_recovery_codes",
+    summary = "Makes new recovery codes",
+    security(("access_token" = [])),
+    request_body = bodies::Nothing,
+    responses((
+        status = 200,
+        description = "The new codes, shown once",
+        body = Object,
+        headers(("Cache-Control", description = "`no-store`")),
+        example = json!({ "recovery_codes": ["7k3m-9qtx-p2vd"] })
+    ))
+)]
 async fn renew_recovery_codes(
     State(Factors { app, vault }): State<Factors>,
     Bearer(claims): Bearer,

@@ -75,7 +75,11 @@ const FUNCTIONS: [(&str, &[&str], &[&str]); 8] = [
         ],
     ),
     ("courier", &["DatabaseSecretArn", "LinksSecretArn", "SmtpSecretArn"], &[]),
-    ("discovery", &["DatabaseSecretArn"], &["GET /.well-known/jwks.json", "GET /health"]),
+    (
+        "discovery",
+        &["DatabaseSecretArn"],
+        &["GET /.well-known/jwks.json", "GET /openapi.json", "GET /health"],
+    ),
 ];
 /// The routes that each cost a hash.
 const PASSWORD_ROUTES: [&str; 6] = [

@@ -9,11 +9,11 @@ const NODE: &str = "realtime/src/health.rs";
 
 /// A route as the source has it.
 #[derive(Debug)]
-struct Route {
+pub(crate) struct Route {
     /// Like `POST /login`.
-    name: String,
+    pub(crate) name: String,
     /// The codes that its handler's documentation lists.
-    problems: BTreeSet<String>,
+    pub(crate) problems: BTreeSet<String>,
 }
 
 /// The routes of a source: each `.route("/path", method(handler))`, with the problems that the
@@ -32,8 +32,10 @@ fn routes_of(source: &str) -> Vec<Route> {
 
 fn problems_of(source: &str, handler: &str) -> BTreeSet<String> {
     let (before, _) = source.split_once(&format!("async fn {handler}(")).unwrap();
-    let comment: Vec<&str> =
-        before.lines().rev().take_while(|line| line.starts_with("///")).collect();
+    // Between the comment and the handler may stand an attribute, but no empty line.
+    let above =
+        before.lines().rev().skip_while(|line| !line.is_empty() && !line.starts_with("///"));
+    let comment: Vec<&str> = above.take_while(|line| line.starts_with("///")).collect();
     let comment = comment.into_iter().rev().collect::<Vec<_>>().join("\n");
     let (_, problems) = comment.split_once("Problems: ").unwrap_or_default();
     code_spans(problems).into_iter().map(str::to_owned).collect()
@@ -41,11 +43,12 @@ fn problems_of(source: &str, handler: &str) -> BTreeSet<String> {
 
 /// The names of all routes of the functions, in order.
 pub(crate) fn functions_route_names() -> Vec<String> {
-    let names: BTreeSet<String> = functions_routes().into_iter().map(|route| route.name).collect();
+    let names: BTreeSet<String> = of_functions().into_iter().map(|route| route.name).collect();
     names.into_iter().collect()
 }
 
-fn functions_routes() -> Vec<Route> {
+/// Every route of a function.
+pub(crate) fn of_functions() -> Vec<Route> {
     let sources = files("rs").into_iter();
     let (all, lambda) = (root().join("functions/src"), root().join("functions/src/lambda"));
     let sources = sources.filter(|path| path.starts_with(&all) && !path.starts_with(&lambda));
@@ -59,7 +62,7 @@ fn every_route_of_a_function_is_in_the_template_in_both_forms() {
     let template = read("template.yaml");
     let keys: BTreeSet<&str> =
         template.lines().filter_map(|line| line.trim().strip_prefix("RouteKey: ")).collect();
-    let routes = functions_routes();
+    let routes = of_functions();
     let both = routes
         .iter()
         .flat_map(|Route { name, .. }| [name.clone(), name.replacen(" /", " /api/", 1)]);
@@ -70,7 +73,7 @@ fn every_route_of_a_function_is_in_the_template_in_both_forms() {
 #[test]
 fn every_route_has_a_section_with_its_problems() {
     let page = read("docs/api.md");
-    let mut routes = functions_routes();
+    let mut routes = of_functions();
     routes.extend(routes_of(&read(NODE)));
     let headings: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();

@@ -1,7 +1,7 @@
 //! `cargo dev rotate-keys`: running, killed at every point, and twice at once.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::Signal;
 use shared::access_token::thumbprint;
@@ -11,38 +11,16 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::dev::{dev, output, text};
+use super::given::Given;
 use super::keywire::{Keywire, Start};
 use super::{LONG, open_dir};
-use crate::database::TestDatabase;
-
-/// A database of a test's own with its keys in a file.
-struct Given {
-    dir: tempfile::TempDir,
-    database: TestDatabase,
-    file: PathBuf,
-    owner: PgConnection,
-}
 
 impl Given {
-    /// Made by `cargo dev keys FILE --register`; old enough to be rotated.
-    async fn new() -> Self {
-        let dir = open_dir();
-        let database = TestDatabase::create().await;
-        let file = dir.path().join("keys.json");
-        let owner = PgConnection::connect(&database.url).await.unwrap();
-        let mut given = Self { dir, database, file, owner };
-        let mut register = given.dev();
-        register.arg("keys").arg(&given.file).arg("--register");
-        let registered = output(register).await;
-        assert!(registered.status.success(), "{}", text(&registered.stderr));
+    /// Old enough to be rotated.
+    async fn old() -> Self {
+        let mut given = Self::new().await;
         age(&mut given.owner).await;
         given
-    }
-
-    fn dev(&self) -> Command {
-        let mut command = dev(self.dir.path());
-        command.env("DATABASE_URL", &self.database.url).env("KEYS_FILE", &self.file);
-        command
     }
 
     /// Rotates, and returns what was said if that worked, else as an error.
@@ -52,11 +30,6 @@ impl Given {
         let output = output(command).await;
         let said = text(&output.stderr);
         if output.status.success() { Ok(said) } else { Err(said) }
-    }
-
-    async fn serve(&self) -> Keywire {
-        let start = Start::in_dir(self.dir.path()).env("KEYS_FILE", &self.file);
-        start.env("DATABASE_URL", &self.database.url).ready().await
     }
 
     /// The ids of the current and the next key in the file.
@@ -138,7 +111,7 @@ async fn a_running_copy_takes_rotated_keys_on_and_nobody_is_signed_out() {
 
 #[tokio::test]
 async fn killed_while_it_writes_the_file_it_has_changed_nothing() {
-    let mut given = Given::new().await;
+    let mut given = Given::old().await;
     let before = (given.kids(), given.published().await);
     // The first byte it writes into a file kills it.
     let mut command = Command::new("sh");
@@ -160,7 +133,7 @@ async fn killed_while_it_writes_the_file_it_has_changed_nothing() {
 
 /// A rotation that is killed when the file is written and the database is not.
 async fn interrupted() -> Given {
-    let mut given = Given::new().await;
+    let mut given = Given::old().await;
     let [_, next] = given.kids();
     let (live, _) = given.published().await;
     let hold = "SELECT pg_advisory_lock(7)";
@@ -205,7 +178,7 @@ async fn killed_between_file_and_database_it_is_finished_by_the_next_rotation() 
 #[tokio::test]
 async fn killed_between_file_and_database_it_is_finished_by_the_next_start() {
     let mut given = interrupted().await;
-    let keywire = given.serve().await;
+    let keywire = given.start().ready().await;
     assert_eq!(keywire.register().await.status, 201);
     let token = keywire.login().await.body["access_token"].as_str().unwrap().to_owned();
     assert_eq!(jsonwebtoken::decode_header(token).unwrap().kid.as_ref(), given.kids().first());
@@ -214,7 +187,7 @@ async fn killed_between_file_and_database_it_is_finished_by_the_next_start() {
 
 #[tokio::test]
 async fn of_two_rotations_at_once_one_is_made() {
-    let mut given = Given::new().await;
+    let mut given = Given::old().await;
     let (one, other) = tokio::join!(given.rotate(), given.rotate());
     let refused = [&one, &other].into_iter().find_map(|end| end.as_ref().err());
     let refused = refused.expect("both were made");

@@ -28,6 +28,7 @@ use Access::{Admin, Anybody, Session};
 const TABLE: &[(&str, Access)] = &[
     ("GET /.well-known/jwks.json", Anybody),
     ("GET /health", Anybody),
+    ("GET /openapi.json", Anybody),
     ("POST /register", Anybody),
     ("POST /login", Anybody),
     ("POST /login/second-factor", Anybody),
