@@ -170,6 +170,8 @@ mod tests {
             .filter_map(|line| line.trim_start().split_once(": "))
             .filter(|(name, _)| is_variable(name))
             .map(|(name, value)| match value.strip_prefix("!Ref ") {
+                Some("PublicUrl") => (name, "https://app.example.com"),
+                Some("MailFrom") => (name, "Example <no-reply@example.com>"),
                 Some(_) => {
                     (name, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-abcdef")
                 }
