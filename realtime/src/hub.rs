@@ -246,6 +246,11 @@ impl Hub {
     pub fn held_bytes(&self) -> usize {
         self.shared.shards.iter().map(|door| door.held_bytes.load(Ordering::Relaxed)).sum()
     }
+
+    /// Bytes that shards and the relay have sent to shards which did not carry them out yet.
+    pub fn bytes_under_way(&self) -> usize {
+        self.shared.links.total()
+    }
 }
 
 impl Drop for Hub {

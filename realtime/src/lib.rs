@@ -186,6 +186,7 @@ impl Node {
         let gauge = |n: usize| n as f64;
         metrics.tcp_connections.set(gauge(slots.open()));
         metrics.queue_bytes.set(gauge(hub.held_bytes()));
+        metrics.shard_bytes.set(gauge(hub.bytes_under_way()));
         metrics.relay_up.set(if broker.state() == broker::State::Down { 0.0 } else { 1.0 });
         metrics.render()
     }

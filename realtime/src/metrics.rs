@@ -32,6 +32,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Bytes held for clients now: what waits for them, and what they sent and must wait.
     pub queue_bytes: Gauge,
+    /// Bytes under way now between shards, and from other nodes to them.
+    pub shard_bytes: Gauge,
     /// Times reading was paused because the client sent too fast.
     pub pauses_rate: Counter,
     /// Times reading was paused because a reader or the relay was behind.
@@ -157,6 +159,10 @@ impl Default for Metrics {
             queue_bytes: register.gauge(
                 "keywire_queue_bytes",
                 "Bytes held for clients: what waits for them, and what they sent and must wait.",
+            ),
+            shard_bytes: register.gauge(
+                "keywire_shard_bytes",
+                "Bytes under way between shards and from other nodes to them.",
             ),
             pauses_rate: register.labelled(PAUSES, [Label::new("reason", "rate")]),
             pauses_pressure: register.labelled(PAUSES, [Label::new("reason", "pressure")]),

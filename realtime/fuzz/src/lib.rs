@@ -2,7 +2,7 @@
 //! what a fuzzer finds becomes a test there.
 
 // The checks call it `crate::frame`.
-use realtime::frame;
+pub use realtime::frame;
 
 #[path = "../../src/frame/tests/reference.rs"]
 mod reference;

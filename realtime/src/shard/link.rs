@@ -92,6 +92,11 @@ impl Links {
         self.link(from, to).load(Ordering::SeqCst)
     }
 
+    /// Bytes under way on all links.
+    pub(crate) fn total(&self) -> usize {
+        self.bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
     /// So many more are under way.
     pub(crate) fn add(&self, from: Sender, to: usize, bytes: usize) {
         self.link(from, to).fetch_add(bytes, Ordering::SeqCst);
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(links.bytes(Sender::Shard(1), 0), 101);
         assert_eq!(links.bytes(Sender::Relay, 0), 102);
         assert_eq!(links.bytes(Sender::Relay, 1), 0);
+        assert_eq!(links.total(), 303);
         assert!(!links.take(Sender::Shard(0), 1, 40, 100));
         assert!(links.take(Sender::Shard(0), 1, 10, 100));
         assert!(!links.take(Sender::Shard(0), 1, 50, 100));

@@ -66,6 +66,8 @@ async fn clients_of_all_shards_hear_everything_in_one_order() {
         for other in &heard[1..] {
             assert!(*other == heard[0], "another order with {shards} shards");
         }
+        until("all to be carried out", async || node.metric("keywire_shard_bytes").await == 0)
+            .await;
     }
 }
 
