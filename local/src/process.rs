@@ -130,7 +130,7 @@ impl Process {
             // Asked a second time: whoever is still connected is cut.
             _ = signals.next() => {}
         }
-        db.pool().close().await;
+        db.pool().close();
         store.stop().await;
         end
     }

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod passkeys;
 pub mod passwords;
 mod permitted;
+pub mod pool;
 pub mod profile;
 pub mod recovery;
 pub mod roles;
@@ -29,8 +30,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use pool::Pool;
 
 use crate::problem::{Code, Problem};
 use crate::settings;
@@ -40,10 +42,6 @@ pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// The role that serves requests. It owns nothing.
 pub const SERVING_ROLE: &str = "keywire_app";
-
-/// The part of `DATABASE_TIMEOUT` that a connection which is tried has to answer; most of it is left to
-/// make another one.
-const TRIALS: u32 = 4;
 
 /// What can go wrong with a statement.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +124,7 @@ impl From<Error> for Problem {
 /// The pool and how long an answer may take.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    pool: Pool,
     timeout: Duration,
 }
 
@@ -143,37 +141,19 @@ impl Database {
             let timeout = settings.timeout.as_millis().to_string();
             options = options.options([("role", role), ("statement_timeout", &timeout)]);
         }
-        let (trusted_idle, trial) = (settings.trusted_idle, settings.timeout / TRIALS);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.pool)
-            .acquire_timeout(settings.timeout)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > trusted_idle {
-                        try_out(connection, trial).await?;
-                    }
-                    Ok(true)
-                })
-            })
-            // Before sqlx's own trial on release, which would wait for a silent server for ever and
-            // keep the connection's place in the pool.
-            .after_release(move |connection, _| {
-                Box::pin(async move { try_out(connection, trial).await.map(|()| true) })
-            })
-            .connect_lazy_with(options);
+        let pool = Pool::new(options, settings);
         Ok(Self { pool, timeout: settings.timeout })
     }
 
     /// The pool, for the functions of the modules below.
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
     /// Whether nobody on the way to the server can read along or answer in its place: it is on this
     /// machine, or must show a certificate of its name.
     pub fn is_shielded(&self) -> bool {
-        let options = self.pool.connect_options();
+        let options = self.pool.options();
         let host = options.get_host();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
         options.get_socket().is_some()
@@ -187,7 +167,7 @@ impl Database {
     /// # Errors
     /// [`Error::Fault`] when the server refuses this role or database.
     pub async fn connect(&self) -> Result<(), Error> {
-        self.pool.acquire().await?;
+        self.pool.lend().await?;
         Ok(())
     }
 
@@ -206,15 +186,10 @@ impl Database {
     /// A pool that is never used, for tests of what needs no database.
     #[cfg(test)]
     pub(crate) fn never() -> Self {
-        let pool = PgPoolOptions::new().connect_lazy_with(PgConnectOptions::new_without_pgpass());
-        Self { pool, timeout: Duration::from_secs(1) }
+        let mut reader = settings::Reader::from_pairs([("", ""); 0]);
+        let settings = settings::Database::at("postgres://nowhere".to_owned(), &mut reader);
+        Self::new(&settings, None).expect("the address is one")
     }
-}
-
-/// Whether the connection still answers, soon.
-async fn try_out(connection: &mut PgConnection, trial: Duration) -> sqlx::Result<()> {
-    let answered = tokio::time::timeout(trial, connection.ping()).await;
-    answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 #[cfg(test)]

@@ -162,7 +162,8 @@ impl Attempt<'_> {
         };
         let (db, limits) = (&login.app.db, &login.app.settings.sign_in);
         let done = async {
-            let mut transaction = db.pool().begin().await.map_err(db::Error::from)?;
+            let mut connection = db.pool().lend().await.map_err(db::Error::from)?;
+            let mut transaction = connection.begin().await.map_err(db::Error::from)?;
             let taken =
                 second_factor::take(&mut transaction, (&self.challenge, user), proof, now).await?;
             if taken != Taken::Taken {

@@ -19,6 +19,7 @@ mod mail;
 mod openapi;
 #[cfg(target_os = "linux")]
 mod outage;
+mod pool;
 mod profile;
 mod realtime;
 mod recovery;

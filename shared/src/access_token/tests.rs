@@ -198,6 +198,22 @@ async fn tokens_of_a_retired_key_are_refused() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_good_before_ends_in_time_and_with_its_key() {
+    let bench = Bench::new();
+    let token = bench.good();
+    let ends = bench.now + time::Duration::hours(1);
+    let retires = ends - time::Duration::seconds(1);
+    for (retire_at, late) in [(None, ends + time::Duration::minutes(2)), (Some(retires), retires)] {
+        let key = published(&bench.keys, retire_at);
+        let verifier = Verifier::with_keys(tokens(), std::slice::from_ref(&key));
+        let first = verifier.verify(&token, bench.now).await.unwrap();
+        assert_eq!(verifier.verify(&token, bench.now).await.unwrap(), first);
+        assert!(verifier.verify(&token, late).await.is_err(), "{retire_at:?}");
+        assert!(verifier.verify(&token[1..], bench.now).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_token_is_refused() {
     let bench = Bench::new();
     let long = format!("{}.e30.x", "A".repeat(9_000));

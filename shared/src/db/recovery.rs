@@ -1,9 +1,10 @@
 //! Setting a new password by a link in a mail: asking for one, and using it.
 
-use sqlx::{Acquire, PgExecutor, Postgres};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::pool::Pool;
 use super::{Error, buckets, notices};
 use crate::credentials::Email;
 use crate::extract::Caller;
@@ -110,12 +111,13 @@ pub struct NewPassword<'a> {
 /// # Errors
 /// The statement's.
 pub async fn reset(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     new: NewPassword<'_>,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     // Before the token's row, as everybody does, and in a statement of its own: see `users::hold`.
     sqlx::query!(
         "SELECT id FROM users WHERE id = (SELECT user_id FROM one_time_tokens WHERE id = $1)

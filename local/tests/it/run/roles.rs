@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use local::postgres::Postgres;
+use shared::db::pool::Pool;
 use shared::db::{Database, MIGRATOR, SERVING_ROLE, roles};
 use shared::settings::{self, Reader};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::cluster::cluster;
 use super::open_dir;
@@ -45,7 +46,7 @@ async fn start(dir: &Path) -> (Postgres, PgConnection) {
     (postgres, owner)
 }
 
-fn serving(url: &str) -> PgPool {
+fn serving(url: &str) -> Pool {
     let mut reader = Reader::from_pairs([("", ""); 0]);
     let settings = settings::Database::at(url, &mut reader);
     reader.finish().unwrap();
@@ -63,12 +64,12 @@ async fn both_ways_of_the_operations_page_serve_as_the_serving_role() {
     ];
     for (role, limit, url) in ways {
         let url = address(url, &socket);
-        let before = serving(&url).acquire().await;
+        let before = serving(&url).lend().await;
         assert!(before.is_err(), "{role}: nobody may log in before");
         for words in [role, limit] {
             sqlx::raw_sql(AssertSqlSafe(statement(words))).execute(&mut owner).await.unwrap();
         }
-        let wrong = serving(&url.replace(PASSWORD.1, "a-wrong-one")).acquire().await;
+        let wrong = serving(&url.replace(PASSWORD.1, "a-wrong-one")).lend().await;
         assert!(wrong.is_err(), "{role}: the password is asked for");
         let pool = serving(&url);
         let who: String =
@@ -83,7 +84,7 @@ async fn both_ways_of_the_operations_page_serve_as_the_serving_role() {
             .unwrap();
         assert!(sqlx::query("DELETE FROM audit").execute(&pool).await.is_err(), "{role}");
         assert!(sqlx::query("DROP TABLE users").execute(&pool).await.is_err(), "{role}");
-        pool.close().await;
+        pool.close();
     }
     owner.close().await.unwrap();
     postgres.stop().await;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::{Acquire, PgExecutor, Postgres};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Profile;
 use crate::access_token::Claims;
 use crate::credentials::{Bio, DisplayName};
+use crate::db::pool::Pool;
 use crate::db::sessions::{checked, parse_roles};
 use crate::db::{Error, admins, notices, users};
 use crate::extract::{Caller, Change};
@@ -75,14 +76,15 @@ pub async fn change(
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn set_password(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     claims: &Claims,
     verified: OffsetDateTime,
     new: &Stored,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     users::hold(&mut *transaction, claims.sub).await?;
     let row = checked!(
         own r#", changed AS (
@@ -149,13 +151,14 @@ pub enum Deletion {
 /// # Errors
 /// [`Error::SessionRevoked`], or a statement's.
 pub async fn delete(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     claims: &Claims,
     verified: OffsetDateTime,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Deletion, Error> {
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     admins::hold(&mut *transaction).await?;
     let row = checked!(
         own r#", last AS (

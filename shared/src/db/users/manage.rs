@@ -3,13 +3,13 @@
 //! Each is a transaction that first takes the lock of `admins`: two administrators who act on each
 //! other would else each hold what the other waits for, and the last one could be taken away.
 
-use sqlx::{Acquire, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::list::{Status, User};
 use crate::access_token::Claims;
 use crate::db::permitted::{judge, permitted};
+use crate::db::pool::Pool;
 use crate::db::sessions::parse_roles;
 use crate::db::{Error, admins, notices};
 use crate::extract::Caller;
@@ -41,7 +41,7 @@ pub enum Changed {
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
 pub async fn change(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     claims: &Claims,
     id: Uuid,
     wish: &Wish,
@@ -50,7 +50,8 @@ pub async fn change(
 ) -> Result<Changed, Error> {
     let names = |roles: &Vec<Role>| roles.iter().map(|role| role.as_str().to_owned()).collect();
     let roles: Option<Vec<String>> = wish.roles.as_ref().map(names);
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     admins::hold(&mut *transaction).await?;
     super::hold(&mut *transaction, id).await?;
     let row = permitted!(
@@ -143,13 +144,14 @@ pub async fn change(
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
 pub async fn revoke(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     claims: &Claims,
     id: Uuid,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     admins::hold(&mut *transaction).await?;
     super::hold(&mut *transaction, id).await?;
     let row = permitted!(
@@ -189,14 +191,15 @@ pub async fn revoke(
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
 pub async fn unlock(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     claims: &Claims,
     id: Uuid,
     subjects: &[Vec<u8>],
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     admins::hold(&mut *transaction).await?;
     let row = permitted!(
         own r#", target AS (
@@ -238,13 +241,14 @@ pub async fn unlock(
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
 pub async fn reset_factors(
-    db: impl Acquire<'_, Database = Postgres>,
+    db: &Pool,
     claims: &Claims,
     id: Uuid,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
-    let mut transaction = db.begin().await?;
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
     admins::hold(&mut *transaction).await?;
     let row = permitted!(
         own r#", target AS (

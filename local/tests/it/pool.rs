@@ -1,0 +1,71 @@
+//! The pool takes back what is well, and mends or gives up what was left open.
+
+use std::time::Duration;
+
+use shared::db::Database;
+use shared::settings::{self, Reader};
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
+
+use crate::database::TestDatabase;
+
+/// Longer than anything here takes on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// One connection to a database of its own.
+async fn start() -> (TestDatabase, Database) {
+    let database = TestDatabase::create().await;
+    let mut reader = Reader::from_pairs([("DATABASE_POOL", "1"), ("DATABASE_TIMEOUT", "8s")]);
+    let settings = settings::Database::at(database.url.clone(), &mut reader);
+    reader.finish().unwrap();
+    let db = Database::new(&settings, None).unwrap();
+    (database, db)
+}
+
+/// The server's process behind the pool's connection.
+async fn backend(db: &Database) -> i32 {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(db.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_is_rolled_back_at_once() {
+    let (database, db) = start().await;
+    let before = backend(&db).await;
+    let mut lent = db.pool().lend().await.unwrap();
+    let mut transaction = lent.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE users").execute(&mut *transaction).await.unwrap();
+    drop(transaction);
+    drop(lent);
+    // Nobody uses the pool meanwhile.
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let mut transaction = other.begin().await.unwrap();
+    let lock = sqlx::raw_sql("LOCK TABLE users").execute(&mut *transaction);
+    timeout(SOON, lock).await.expect("the lock is held still").unwrap();
+    assert_eq!(backend(&db).await, before, "it is the same connection");
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_ends_before_the_next_one() {
+    let (_database, db) = start().await;
+    let before = backend(&db).await;
+    let sleep = sqlx::query("SELECT pg_sleep(0.1)").execute(db.pool());
+    assert!(timeout(Duration::from_millis(10), sleep).await.is_err());
+    assert_eq!(backend(&db).await, before);
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_answer_makes_way_for_another() {
+    let (_database, db) = start().await;
+    let before = backend(&db).await;
+    let sleep = sqlx::query("SELECT pg_sleep(60)").execute(db.pool());
+    assert!(timeout(Duration::from_millis(10), sleep).await.is_err());
+    assert_ne!(backend(&db).await, before);
+}
+
+#[tokio::test]
+async fn a_refused_statement_leaves_its_connection_usable() {
+    let (_database, db) = start().await;
+    let before = backend(&db).await;
+    assert!(sqlx::query("SELECT 1/0").execute(db.pool()).await.is_err());
+    assert_eq!(backend(&db).await, before);
+}
