@@ -1,5 +1,6 @@
 //! Each endpoint's router, used unchanged by its Lambda binary and by the local process.
 
+mod attempt;
 mod bearer;
 mod cookie;
 pub mod courier;

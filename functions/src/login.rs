@@ -13,18 +13,15 @@ use axum::response::Response;
 use axum::routing::post;
 use shared::challenge::Challenge;
 use shared::credentials::{Identifier, Password};
-use shared::db::failures::{self, Bar, Failed, Place};
-use shared::db::sign_in::{
-    self, Account, Admission, CurrentPassword, Outcome, RightPassword, Success,
-};
+use shared::db::sign_in::{self, Account, CurrentPassword, Outcome, RightPassword, Success};
 use shared::extract::{Caller, Fields};
 use shared::password::{Passwords, Stored, Verdict};
 use shared::problem::{Code, Problem, Result};
-use shared::rate_limit::{self, Refusal};
 use shared::second_factor::Vault;
 use time::OffsetDateTime;
 
 use crate::App;
+use crate::attempt::Attempt;
 use crate::cookie::Cookies;
 use crate::openapi::bodies;
 use crate::tokens::{Delivery, TokenKeys};
@@ -48,12 +45,6 @@ struct Login {
     passwords: Passwords,
     vault: Vault,
     tokens: TokenKeys,
-}
-
-/// What was typed.
-struct Typed {
-    identifier: Identifier,
-    password: Password,
 }
 
 /// `POST /login {"username", "password"}` → 200
@@ -88,16 +79,13 @@ async fn login(
 ) -> Result<Response> {
     let identifier = fields.text("username", Identifier::parse);
     let password = fields.text("password", Password::parse);
-    let by_cookie = session::take_delivery(&mut fields);
-    let (typed, by_cookie) = fields.finish(identifier.zip(password).zip(by_cookie))?;
-    let (identifier, password) = typed;
-    let delivery = session::delivery(by_cookie, &cookies)?;
-    let typed = Typed { identifier, password };
-    let attempt = login.attempt(&typed, &caller);
-    let account = login.admit(&attempt).await?;
+    let typed = identifier.zip(password);
+    let ((identifier, password), delivery) = session::finish(fields, typed, &cookies)?;
+    let attempt = Attempt::new(&login.app, &login.passwords, &identifier, &caller);
+    let account = attempt.admit().await?;
     let current = account.as_ref().and_then(|account| account.password.as_ref());
     let stored = current.map(|current| &current.stored);
-    let verdict = login.passwords.verify(&typed.password, stored).await?;
+    let verdict = login.passwords.verify(&password, stored).await?;
     match (verdict, &account, current) {
         (Verdict::Right(upgrade), Some(account), Some(current)) if account.active => {
             login.succeed(&attempt, (account, current), upgrade, (&caller, delivery)).await
@@ -105,91 +93,14 @@ async fn login(
         (Verdict::Right(_), Some(account), _) => {
             Err(login.refuse_disabled(&attempt, account, &caller).await)
         }
-        _ => Err(login.fail(&attempt, account.as_ref(), &caller).await),
-    }
-}
-
-/// An attempt, as failures and limits count it.
-struct Attempt<'a> {
-    identifier: &'a Identifier,
-    subject: Vec<u8>,
-    network: Vec<u8>,
-}
-
-impl Attempt<'_> {
-    fn place(&self) -> Place<'_> {
-        Place { subject: &self.subject, network: &self.network }
-    }
-
-    /// What a refusal by lock or stop is remembered under.
-    fn lock(&self) -> Vec<u8> {
-        [b"lock\0".as_slice(), &self.subject, &self.network].concat()
+        _ => {
+            let user = account.as_ref().map(|account| account.id);
+            Err(attempt.fail(user, Code::InvalidCredentials, &caller).await)
+        }
     }
 }
 
 impl Login {
-    fn attempt<'a>(&self, typed: &'a Typed, caller: &Caller) -> Attempt<'a> {
-        let identifier = &typed.identifier;
-        let subject = self.passwords.identifier_mac(identifier.key());
-        Attempt { identifier, subject, network: caller.address.network() }
-    }
-
-    /// Every refusal that comes before the hash, and the account's row.
-    async fn admit(&self, attempt: &Attempt<'_>) -> Result<Option<Account>> {
-        let (db, now) = (&self.app.db, self.app.clock.now());
-        let settings = &self.app.settings;
-        let limits = &settings.sign_in;
-        let bucket = [b"login\0".as_slice(), &attempt.network].concat();
-        let lock = attempt.lock();
-        let known = [&bucket, &lock].into_iter().find_map(|key| self.app.refusals.find(key, now));
-        if let Some(until) = known {
-            return Err(self.refuse(until, now));
-        }
-        let (identifier, at) = (attempt.identifier, attempt.place());
-        let admission =
-            db.run(sign_in::admit(db.pool(), identifier, at, &bucket, limits, now)).await?;
-        let (key, until, ask_again) = match admission {
-            Admission::Admitted(account) => return Ok(account),
-            Admission::BucketEmpty(until) => (bucket, until, until),
-            Admission::Barred(bar) => {
-                let until = self.until(bar, now);
-                (lock, until, until.min(now + settings.lock_remembered))
-            }
-        };
-        tracing::info!("sign-in refused by a limit");
-        self.app.refusals.remember(key, Refusal { until, ask_again }, now);
-        Err(self.refuse(until, now))
-    }
-
-    /// A lock, a stop and an empty bucket answer alike, for known and unknown identifiers.
-    fn refuse(&self, until: OffsetDateTime, now: OffsetDateTime) -> Problem {
-        rate_limit::refused("login", self.app.settings.sign_in.address, until, now)
-    }
-
-    /// When a client is told to come back.
-    fn until(&self, bar: Bar, now: OffsetDateTime) -> OffsetDateTime {
-        match bar {
-            Bar::Locked(until) => until,
-            Bar::Stopped => now + self.app.settings.lock_stop_retry,
-        }
-    }
-
-    async fn fail(
-        &self,
-        attempt: &Attempt<'_>,
-        account: Option<&Account>,
-        caller: &Caller,
-    ) -> Problem {
-        let (db, now) = (&self.app.db, self.app.clock.now());
-        let (at, limits) = (attempt.place(), &self.app.settings.sign_in);
-        let (user, at) = (account.map(|account| account.id), (Failed::Password, at));
-        match db.run(failures::record(db.pool(), at, user, limits, caller, now)).await {
-            Ok(None) => Problem::new(Code::InvalidCredentials),
-            Ok(Some(bar)) => self.refuse(self.until(bar, now), now),
-            Err(error) => error.into(),
-        }
-    }
-
     async fn refuse_disabled(
         &self,
         attempt: &Attempt<'_>,
@@ -199,11 +110,7 @@ impl Login {
         let (db, now) = (&self.app.db, self.app.clock.now());
         let (at, limits) = (attempt.place(), &self.app.settings.sign_in);
         let recorded = sign_in::record_disabled(db.pool(), account.id, at, limits, caller, now);
-        match db.run(recorded).await {
-            Ok(None) => Problem::new(Code::AccountDisabled),
-            Ok(Some(bar)) => self.refuse(self.until(bar, now), now),
-            Err(error) => error.into(),
-        }
+        attempt.recorded(db.run(recorded).await, Code::AccountDisabled, now)
     }
 
     async fn succeed(
@@ -223,9 +130,9 @@ impl Login {
         };
         match outcome {
             Ok(response) => Ok(response),
-            Err(Outcome::Barred(bar)) => Err(self.refuse(self.until(bar, now), now)),
+            Err(Outcome::Barred(bar)) => Err(attempt.barred(bar, now)),
             // What was typed no longer signs in an active account.
-            Err(_) => Err(self.fail(attempt, Some(account), caller).await),
+            Err(_) => Err(attempt.fail(Some(account.id), Code::InvalidCredentials, caller).await),
         }
     }
 

@@ -110,9 +110,7 @@ async fn passkey(
     mut fields: Fields,
 ) -> Result<Response> {
     let assertion = fields.object("credential", Assertion::from_json);
-    let by_cookie = session::take_delivery(&mut fields);
-    let (assertion, by_cookie) = fields.finish(assertion.zip(by_cookie))?;
-    let delivery = session::delivery(by_cookie, &cookies)?;
+    let (assertion, delivery) = session::finish(fields, assertion, &cookies)?;
     let now = login.app.clock.now();
     let (app, party) = (&login.app, login.app.relying_party()?);
     throttle::network(app, POLICY, app.settings.factors.passkey_address, &caller, now).await?;

@@ -6,16 +6,16 @@ use axum::response::Response;
 use axum::routing::post;
 use shared::challenge::Challenge;
 use shared::db;
-use shared::db::failures::{self, Bar, Failed, Place};
+use shared::db::failures::{self, Failed, Place};
 use shared::db::second_factor::{self, Open, Proof, Step, Taken};
 use shared::db::sign_in::{self, Outcome, RightPassword, Success};
 use shared::extract::{Caller, Fields};
 use shared::problem::{Code as Kind, Problem, Result};
-use shared::rate_limit;
 use shared::second_factor::{Code, RecoveryCode};
 use time::OffsetDateTime;
 
 use super::{Login, session};
+use crate::attempt;
 use crate::cookie::Cookies;
 use crate::openapi::bodies;
 use crate::throttle;
@@ -78,17 +78,15 @@ async fn prove(
     } else {
         fields.text("code", Code::parse).map(Typed::Code)
     };
-    let by_cookie = session::take_delivery(&mut fields);
-    let (brought, by_cookie) = fields.finish(challenge.zip(typed).zip(by_cookie))?;
-    let (challenge, typed) = brought;
-    let delivery = session::delivery(by_cookie, &cookies)?;
+    let brought = challenge.zip(typed);
+    let ((challenge, typed), delivery) = session::finish(fields, brought, &cookies)?;
     let (app, now) = (&login.app, login.app.clock.now());
     throttle::network(app, POLICY, app.settings.sign_in.address, &caller, now).await?;
     let (tries, limits) = (app.settings.factors.second_factor_tries, &app.settings.sign_in);
     let found = second_factor::find(app.db.pool(), &challenge, &caller, tries, limits, now);
     match app.db.run(found).await? {
         Step::Unknown => Err(Problem::new(Kind::ChallengeInvalid)),
-        Step::Barred(bar) => Err(login.refuse_code(bar, now)),
+        Step::Barred(bar) => Err(attempt::barred(app, POLICY, bar, now)),
         Step::Open(open) => {
             Attempt { login: &login, challenge, open: &open, caller, delivery, now }
                 .judge(typed)
@@ -130,11 +128,9 @@ impl Attempt<'_> {
         let (subject, network) = (second_factor::subject(self.open.user), self.network());
         let at = (Failed::SecondFactor, Place { subject: &subject, network: &network });
         let (user, caller) = (Some(self.open.user), &self.caller);
-        match db.run(failures::record(db.pool(), at, user, limits, caller, self.now)).await {
-            Ok(None) => Problem::new(Kind::CodeInvalid),
-            Ok(Some(bar)) => self.login.refuse_code(bar, self.now),
-            Err(error) => error.into(),
-        }
+        let recorded =
+            db.run(failures::record(db.pool(), at, user, limits, caller, self.now)).await;
+        attempt::recorded(&self.login.app, POLICY, recorded, Kind::CodeInvalid, self.now)
     }
 
     fn network(&self) -> Vec<u8> {
@@ -184,16 +180,9 @@ impl Attempt<'_> {
                 let user = User { id, username, roles, created_at };
                 login.answer(user, &session, self.delivery)
             }
-            (_, Some(Outcome::Barred(bar))) => Err(login.refuse_code(bar, now)),
+            (_, Some(Outcome::Barred(bar))) => Err(attempt::barred(&login.app, POLICY, bar, now)),
             // The challenge was used or its password changed meanwhile, or the account was disabled.
             _ => Err(Problem::new(Kind::ChallengeInvalid)),
         }
-    }
-}
-
-impl Login {
-    fn refuse_code(&self, bar: Bar, now: OffsetDateTime) -> Problem {
-        let rate = self.app.settings.sign_in.address;
-        rate_limit::refused(POLICY, rate, self.until(bar, now), now)
     }
 }

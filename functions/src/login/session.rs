@@ -26,24 +26,24 @@ pub(super) struct NewSession {
     now: OffsetDateTime,
 }
 
-/// Whether the refresh token is to travel as a cookie: `refresh` in the body, `cookie`, or `body` as
-/// without it.
-pub(super) fn take_delivery(fields: &mut Fields) -> Option<bool> {
-    let given = fields.optional_text("refresh", |text: String| match text.as_str() {
+/// The end of a sign-in's body: what was read of it, and how the refresh token is to travel: `refresh`,
+/// which is `cookie`, or `body` as without it. No page of a foreign origin gets a cookie.
+pub(super) fn finish<T>(
+    mut fields: Fields,
+    read: Option<T>,
+    cookies: &Cookies,
+) -> Result<(T, Delivery<'_>)> {
+    let by_cookie = fields.optional_text("refresh", |text: String| match text.as_str() {
         "cookie" => Ok(true),
         "body" => Ok(false),
         _ => Err(Invalid::new("unknown_value", "Send `body` or `cookie`.")),
     });
-    given.map(Option::unwrap_or_default)
-}
-
-/// What that means for this request.
-pub(super) fn delivery(by_cookie: bool, cookies: &Cookies) -> Result<Delivery<'_>> {
-    if by_cookie {
-        cookies.check_origin()?;
-        return Ok(Delivery::Cookie(cookies));
+    let (read, by_cookie) = fields.finish(read.zip(by_cookie))?;
+    if by_cookie != Some(true) {
+        return Ok((read, Delivery::Body));
     }
-    Ok(Delivery::Body)
+    cookies.check_origin()?;
+    Ok((read, Delivery::Cookie(cookies)))
 }
 
 impl Login {
