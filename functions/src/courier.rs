@@ -232,6 +232,9 @@ impl Courier {
             (Kind::PasswordChanged, _) => {
                 Some((due.email.as_deref()?, Letter::password_changed(name)))
             }
+            (Kind::Factors(change), _) => {
+                Some((due.email.as_deref()?, Letter::factors_changed(name, change)))
+            }
             (Kind::Verify | Kind::Reset | Kind::EmailChanged, Token::None | Token::Gone) => None,
         }
     }

@@ -15,6 +15,7 @@ use shared::db::audit;
 use shared::db::second_factor;
 use shared::db::users::list::{self, Status};
 use shared::db::users::manage::{self, Changed, Wish};
+use shared::db::users::reset_factors::{self, Reset};
 use shared::db::users::send_reset::{self, Sent};
 use shared::extract::parameters::Parameters;
 use shared::extract::{Caller, Fields, Invalid};
@@ -279,7 +280,8 @@ async fn unlock(
 
 /// `POST /users/{id}/reset-factors` → 204: the account has no second factor any more.
 ///
-/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `unavailable`.
+/// Problems: `token_invalid`, `session_revoked`, `forbidden`, `recent_sign_in_required`, `not_found`,
+/// `unavailable`.
 #[utoipa::path(
     post,
     path = "/users/{id}/reset-factors",
@@ -296,8 +298,14 @@ async fn reset_factors(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode> {
-    let (db, now) = (app.db.pool(), app.clock.now());
-    done(app.db.run(manage::reset_factors(db, &claims, parse_id(&id), &caller, now)).await?)
+    let (db, id, now) = (app.db.pool(), parse_id(&id), app.clock.now());
+    let since = now - app.settings.factors.recent_sign_in;
+    let reset = reset_factors::reset_factors(db, &claims, id, since, &caller, now);
+    match app.db.run(reset).await? {
+        Reset::Done => Ok(StatusCode::NO_CONTENT),
+        Reset::NotFound => Err(Problem::new(Code::NotFound)),
+        Reset::NotRecent => Err(Problem::new(Code::RecentSignInRequired)),
+    }
 }
 
 /// `POST /users/{id}/send-reset` → 202: the account gets a link to set a new password by mail.

@@ -1,7 +1,7 @@
 //! `/me/factors`: the caller's authenticator app with its recovery codes, and passkeys.
 //!
-//! Adding and removing one needs a sign-in of the last `RECENT_SIGN_IN`: it proves every factor the
-//! account has, which a password alone would not.
+//! Adding and removing one needs a sign-in of the last `RECENT_SIGN_IN` that has proven every factor the
+//! account has by now, which a password alone would not.
 
 pub(crate) mod passkey;
 pub(crate) mod totp;

@@ -264,6 +264,11 @@ impl TestApp {
         self.captured.all()
     }
 
+    /// A further connection of the owner's, for what waits while the others look on.
+    pub(crate) async fn another_owner(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(1).connect(&self.database.url).await.unwrap()
+    }
+
     /// A connection pool of the serving role's.
     pub(crate) async fn serving(&self) -> PgPool {
         let options: PgConnectOptions = self.database.url.parse().unwrap();

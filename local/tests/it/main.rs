@@ -13,12 +13,14 @@ mod enrolled;
 mod housekeeping;
 mod input;
 mod keys;
+mod lock_order;
 mod login;
 mod logs;
 mod mail;
 mod openapi;
 #[cfg(target_os = "linux")]
 mod outage;
+mod parked;
 mod pool;
 mod profile;
 mod realtime;

@@ -308,21 +308,51 @@ async fn an_unlock_ends_the_lock_of_codes_too() {
 #[tokio::test]
 async fn an_administrator_takes_lost_factors_away_and_nobody_elses() {
     let (app, admin) = app(&["ann", "bob"]).await;
+    app.own("ann", "ann@example.org").await;
     for name in ["ann", "bob"] {
-        sqlx::query(
-            "INSERT INTO totp (user_id, id, sealed, created_at, confirmed_at)
-                     SELECT id, gen_random_uuid(), '', now(), now() FROM users WHERE username = $1",
-        )
-        .bind(name)
-        .execute(&app.owner)
-        .await
-        .unwrap();
+        TotpApp::enrol(&app, &app.sign_in(name).await.access).await;
     }
+    app.mails().await;
     app.login("ann", "password123").await.assert_problem(403, "second_factor_required");
-    let path = format!("/users/{}/reset-factors", id(&app, "ann").await);
-    let answer = app.call(Method::POST, &path, &admin.access, None).await;
-    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    for _ in 0..2 {
+        let answer = reset_factors(&app, &admin.access, "ann").await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    }
     assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
     app.login("bob", "password123").await.assert_problem(403, "second_factor_required");
     assert!(app.audit().await.contains(&"authn_factors_reset".to_owned()));
+    let mails = app.mails().await;
+    let told = &mails[1];
+    assert_eq!(
+        (mails.len(), told.to.as_str(), told.subject.as_str()),
+        (2, "ann@example.org", "Your second factors were removed"),
+        "once: the second time there were none"
+    );
+}
+
+async fn reset_factors(app: &TestApp, token: &str, name: &str) -> Answer {
+    let path = format!("/users/{}/reset-factors", id(app, name).await);
+    app.call(Method::POST, &path, token, None).await
+}
+
+#[tokio::test]
+async fn administrators_take_their_own_factors_away_only_as_on_their_own_pages() {
+    let (app, admin) = app(&["ann"]).await;
+    let before = app.sign_in("root1").await.access;
+    let totp = TotpApp::enrol(&app, &admin.access).await;
+    let revive = "UPDATE sessions SET revoked_at = NULL";
+    sqlx::query(revive).execute(&app.owner).await.unwrap();
+    let refused = reset_factors(&app, &before, "root1").await;
+    refused.assert_problem(403, "recent_sign_in_required");
+    app.clock.advance(Duration::from_mins(10));
+    let refused = reset_factors(&app, &admin.access, "root1").await;
+    refused.assert_problem(403, "recent_sign_in_required");
+    app.challenge("root1").await;
+    let others = reset_factors(&app, &admin.access, "ann").await;
+    assert_eq!(others.status, StatusCode::NO_CONTENT, "{others:?}");
+    let proven = app.prove(&app.challenge("root1").await, &totp.code(app.clock.now())).await;
+    let proven = proven.body["access_token"].as_str().unwrap();
+    let answer = reset_factors(&app, proven, "root1").await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    app.sign_in("root1").await;
 }

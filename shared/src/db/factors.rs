@@ -1,7 +1,8 @@
 //! A user's factors: the authenticator app, its recovery codes, passkeys.
 //!
 //! Each statement begins with the session check. Those that add or remove a factor want a session that
-//! was signed in not long ago: whoever finds one open cannot make the account theirs.
+//! was signed in not long ago and, where there is an app, has proven a factor: neither who finds a
+//! session open nor who knows the password can make the account theirs. Its owner is told by mail.
 
 pub mod passkeys;
 pub mod totp;
@@ -39,12 +40,35 @@ pub struct Factor {
     pub last_used_at: Option<OffsetDateTime>,
 }
 
+/// As [`checked!`](super::sessions::checked), for changes of the caller's factors. The CTE `recent` has
+/// the caller's `id` and `email` when the session was signed in after `$6` and, where an app is
+/// confirmed, has proven a factor; else no row, and the statement must change nothing.
+///
+/// A confirmation ends the sessions that have not, so this is what is asked of those that an older
+/// release made; `users::reset_factors` asks the same. The statement's own parameters begin at `$7`.
+macro_rules! recent {
+    ($sql:literal, $claims:expr, $now:expr, $since:expr $(, $argument:expr)* $(,)?) => {
+        $crate::db::sessions::checked!(
+            write ", recent AS (
+                 SELECT c.id, c.email
+                 FROM caller c JOIN sessions s ON s.id = c.session JOIN users u ON u.id = c.id
+                 WHERE s.created_at > $6 AND (s.proven_at IS NOT NULL OR NOT u.second_factor)
+             )" $sql,
+            $claims,
+            $now,
+            $since
+            $(, $argument)*
+        )
+    };
+}
+use recent;
+
 /// What became of a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change<T> {
     /// It was made.
     Made(T),
-    /// The sign-in is too long ago.
+    /// The sign-in is too long ago, or has not proven the app that there is by now.
     NotRecent,
     /// There is nothing to change, or no place for more.
     Refused,
@@ -92,8 +116,8 @@ pub async fn list(
     Ok(Factors { factors: factors.collect(), recovery_codes_left })
 }
 
-/// Removes an app, and its recovery codes with it, or a passkey; [`Change::Refused`] when the caller has
-/// no such factor.
+/// Removes an app, and its recovery codes with it, or a passkey; puts a mail into the outbox and writes
+/// the audit row. [`Change::Refused`] when the caller has no such factor.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
@@ -105,18 +129,19 @@ pub async fn remove(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Change<()>, Error> {
-    let row = checked!(
-        write r#", recent AS (
-            SELECT c.id FROM caller c JOIN sessions s ON s.id = c.session WHERE s.created_at > $6
-        ), app AS (
+    let row = recent!(
+        r#", app AS (
             DELETE FROM totp t USING recent
             WHERE t.user_id = recent.id AND t.id = $7 AND t.confirmed_at IS NOT NULL
-            RETURNING t.user_id, 'totp' AS factor
+            RETURNING t.user_id, recent.email, 'totp' AS factor
         ), passkey AS (
             DELETE FROM passkeys p USING recent WHERE p.user_id = recent.id AND p.id = $7
-            RETURNING p.user_id, 'passkey' AS factor
+            RETURNING p.user_id, recent.email, 'passkey' AS factor
         ), gone AS (
-            SELECT user_id, factor FROM app UNION ALL SELECT user_id, factor FROM passkey
+            SELECT * FROM app UNION ALL SELECT * FROM passkey
+        ), mail AS (
+            INSERT INTO outbox (id, kind, user_id, created_at, next_at)
+            SELECT $11, factor || '_removed', user_id, $3, $3 FROM gone WHERE email IS NOT NULL
         ), logged AS (
             INSERT INTO audit (at, event, actor, subject, session, address, user_agent,
                                request_id, detail)
@@ -133,6 +158,7 @@ pub async fn remove(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
+        Uuid::now_v7(),
     )
     .fetch_optional(db)
     .await?

@@ -3,6 +3,9 @@
 //! A row's subject is the MAC of an identifier, as typed, in lower case: an account's name and its
 //! address are counted apart, because a counter they shared would tell that they belong together.
 //! The empty network counts every network that the identifier does not know.
+//!
+//! Whoever locks several of these rows locks those of networks first, then those of all networks, each
+//! by subject and network: a sign-in and a failure come by them in that order.
 
 use std::time::Duration;
 

@@ -29,6 +29,24 @@ impl Live {
     }
 }
 
+/// Lets one transaction at a time change the account that a token is of, until its end, before the
+/// token's row is locked. A statement of its own, as [`users::hold`](super::users::hold) is; and no row
+/// may be made meanwhile that refers to the account, since `verify` changes a key of it: such as a token
+/// that would have to be void.
+///
+/// # Errors
+/// The statement's.
+pub(super) async fn hold_user(transaction: impl PgExecutor<'_>, token: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "SELECT id FROM users WHERE id = (SELECT user_id FROM one_time_tokens WHERE id = $1)
+         FOR UPDATE",
+        token
+    )
+    .fetch_optional(transaction)
+    .await?;
+    Ok(())
+}
+
 /// The token of this id, if it was neither used nor is too old, and its user is active.
 ///
 /// # Errors

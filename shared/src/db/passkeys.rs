@@ -132,8 +132,8 @@ pub async fn succeed(
                RETURNING user_id
            ), session AS (
                INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at,
-                                     idle_until, absolute_until, address, user_agent)
-               SELECT $5, user_id, $6, $4, $4, $4, $7, $8, $9::text::inet, $10 FROM counted
+                                     idle_until, absolute_until, address, user_agent, proven_at)
+               SELECT $5, user_id, $6, $4, $4, $4, $7, $8, $9::text::inet, $10, $4 FROM counted
            ), logged AS (
                INSERT INTO audit (at, event, actor, subject, session, address, user_agent,
                                   request_id, detail)

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::pool::Pool;
-use super::{Error, buckets, notices};
+use super::{Error, buckets, notices, one_time_tokens};
 use crate::credentials::Email;
 use crate::extract::Caller;
 use crate::password::Stored;
@@ -53,8 +53,9 @@ pub async fn ask(
            ), admitted AS (
                SELECT WHERE $7::float8 IS NULL OR EXISTS (SELECT FROM taken)
            ), account AS (
+               -- Locked before its tokens, as by whoever voids them.
                SELECT u.id, u.email FROM users u, admitted
-               WHERE u.email_key = $1 AND u.status = 'active'
+               WHERE u.email_key = $1 AND u.status = 'active' FOR SHARE OF u
            ), token AS (
                INSERT INTO one_time_tokens AS t (id, kind, user_id, target, created_at, expires_at)
                SELECT $3::uuid, 'reset', id, email, $2, $4::timestamptz FROM account
@@ -118,14 +119,7 @@ pub async fn reset(
 ) -> Result<bool, Error> {
     let mut connection = db.lend().await?;
     let mut transaction = connection.begin().await?;
-    // Before the token's row, as everybody does, and in a statement of its own: see `users::hold`.
-    sqlx::query!(
-        "SELECT id FROM users WHERE id = (SELECT user_id FROM one_time_tokens WHERE id = $1)
-         FOR NO KEY UPDATE",
-        new.token
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
+    one_time_tokens::hold_user(&mut *transaction, new.token).await?;
     let done = sqlx::query_scalar!(
         r#"WITH used AS (
                -- Of uses at once the first updates the row; the others wait for it and then find it
@@ -152,9 +146,14 @@ pub async fn reset(
            ), void AS (
                DELETE FROM one_time_tokens
                WHERE user_id IN (SELECT user_id FROM secret) AND used_at IS NULL AND id <> $1
+           ), failed AS (
+               -- In the order of `failures`.
+               SELECT subject, network FROM failures
+               WHERE subject = ANY($6::bytea[]) AND EXISTS (SELECT FROM secret)
+               ORDER BY network = '', subject, network FOR NO KEY UPDATE
            ), cleared AS (
-               UPDATE failures SET count = 0, locked_until = NULL
-               WHERE subject = ANY($6) AND EXISTS (SELECT FROM secret)
+               UPDATE failures f SET count = 0, locked_until = NULL
+               FROM failed WHERE f.subject = failed.subject AND f.network = failed.network
            ), mail AS (
                INSERT INTO outbox (id, kind, user_id, created_at, next_at)
                SELECT $7, 'password_changed', id, $2, $2 FROM account WHERE email IS NOT NULL

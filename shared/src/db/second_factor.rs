@@ -170,7 +170,8 @@ pub enum Taken {
 }
 
 /// Uses up proof and challenge, in the transaction that then makes the session; what is not
-/// [`Taken::Taken`] is to be rolled back.
+/// [`Taken::Taken`] is to be rolled back. The account's row is locked before theirs, as whoever changes
+/// factors locks it, and as the sign-in then does.
 ///
 /// # Errors
 /// The statement's.
@@ -182,8 +183,9 @@ pub async fn take(
 ) -> Result<Taken, Error> {
     let marked = match proof {
         Proof::Totp { id, step } => sqlx::query!(
-            "UPDATE totp SET last_step = $3, last_used_at = $4
-             WHERE user_id = $1 AND id = $2 AND confirmed_at IS NOT NULL
+            "WITH account AS (SELECT id FROM users WHERE id = $1 FOR SHARE)
+             UPDATE totp SET last_step = $3, last_used_at = $4 FROM account
+             WHERE user_id = account.id AND totp.id = $2 AND confirmed_at IS NOT NULL
                AND (last_step IS NULL OR last_step < $3)",
             user,
             id,
@@ -192,8 +194,9 @@ pub async fn take(
         )
         .execute(&mut *db),
         Proof::RecoveryCode(mac) => sqlx::query!(
-            "UPDATE recovery_codes SET used_at = $3
-             WHERE user_id = $1 AND mac = $2 AND used_at IS NULL",
+            "WITH account AS (SELECT id FROM users WHERE id = $1 FOR SHARE)
+             UPDATE recovery_codes SET used_at = $3 FROM account
+             WHERE user_id = account.id AND mac = $2 AND used_at IS NULL",
             user,
             mac,
             now,

@@ -75,10 +75,8 @@ pub async fn admit(
         Row,
         r#"WITH account AS (
                SELECT u.id, u.username, u.username_key, u.email_key, u.status, u.created_at,
-                      p.scheme, p.pepper_id, p.hash, p.changed_at,
-                      ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles,
-                      EXISTS (SELECT FROM totp WHERE user_id = u.id
-                              AND confirmed_at IS NOT NULL) AS second_factor
+                      u.second_factor, p.scheme, p.pepper_id, p.hash, p.changed_at,
+                      ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles
                FROM users u LEFT JOIN passwords p ON p.user_id = u.id
                WHERE u.username_key = $1 OR u.email_key = $2
            ), here AS (
@@ -105,7 +103,7 @@ pub async fn admit(
                   account.id AS "id?", username AS "username?", username_key AS "username_key?",
                   email_key, status AS "status?", created_at AS "created_at?", roles,
                   scheme AS "scheme?", pepper_id, hash AS "hash?", changed_at AS "changed_at?",
-                  second_factor
+                  second_factor AS "second_factor?"
            FROM barred LEFT JOIN account ON true"#,
         identifier.username_key(),
         identifier.email_key(),

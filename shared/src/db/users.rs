@@ -2,6 +2,7 @@
 
 pub mod list;
 pub mod manage;
+pub mod reset_factors;
 pub mod send_reset;
 
 use sqlx::PgExecutor;
@@ -156,7 +157,7 @@ pub async fn grant_role(
 ) -> Result<Option<bool>, Error> {
     let granted = sqlx::query!(
         r#"WITH account AS (
-               SELECT id FROM users WHERE username_key = $1
+               SELECT id FROM users WHERE username_key = $1 FOR NO KEY UPDATE
            ), granted AS (
                INSERT INTO user_roles (user_id, role, granted_at)
                SELECT id, $2, $3 FROM account

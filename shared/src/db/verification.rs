@@ -7,8 +7,9 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Error;
+use super::pool::Pool;
 use super::sessions::checked;
+use super::{Error, one_time_tokens};
 use crate::access_token::Claims;
 use crate::credentials::Email;
 use crate::extract::Caller;
@@ -150,18 +151,21 @@ pub async fn ask_again(
 }
 
 /// Uses a token: its address becomes the account's own, every other token of the account is void, an
-/// address it had before is told, and the audit row written, in one statement. `false` when the token
+/// address it had before is told, and the audit row written, in one transaction. `false` when the token
 /// was used, replaced or voided meanwhile; then nothing is done.
 ///
 /// # Errors
 /// [`Error::Constraint`] with [`EMAIL_TAKEN`], or the statement's.
 pub async fn verify(
-    db: impl PgExecutor<'_>,
+    db: &Pool,
     token: Uuid,
     email_key: &str,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
+    one_time_tokens::hold_user(&mut *transaction, token).await?;
     let done = sqlx::query_scalar!(
         r#"WITH used AS (
                UPDATE one_time_tokens SET used_at = $2
@@ -201,7 +205,8 @@ pub async fn verify(
         caller.user_agent,
         caller.request_id,
     )
-    .fetch_one(db)
+    .fetch_one(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(done)
 }

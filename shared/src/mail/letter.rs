@@ -1,8 +1,12 @@
 //! The letters: what each says, as text and as HTML.
 
+mod factors;
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+
+pub use factors::FactorChange;
 
 /// The page around an HTML letter; it loads nothing.
 const PAGE: &str = include_str!("letter.html");
@@ -18,10 +22,15 @@ pub enum Kind {
     PasswordChanged,
     /// To the old address: the account has another one now.
     EmailChanged,
+    /// The second factors changed.
+    Factors(FactorChange),
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Reset, Self::Verify, Self::PasswordChanged, Self::EmailChanged];
+    fn all() -> impl Iterator<Item = Self> {
+        let others = [Self::Reset, Self::Verify, Self::PasswordChanged, Self::EmailChanged];
+        others.into_iter().chain(FactorChange::ALL.map(Self::Factors))
+    }
 
     /// The name in the database.
     pub fn as_str(self) -> &'static str {
@@ -30,12 +39,13 @@ impl Kind {
             Self::Verify => "verify",
             Self::PasswordChanged => "password_changed",
             Self::EmailChanged => "email_changed",
+            Self::Factors(change) => change.as_str(),
         }
     }
 
     /// The kind of this name.
     pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+        Self::all().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -246,7 +256,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_name() {
-        for kind in Kind::ALL {
+        for kind in Kind::all() {
             assert_eq!(Kind::find(kind.as_str()), Some(kind));
         }
         assert_eq!(Kind::find("newsletter"), None);

@@ -73,7 +73,7 @@ async fn begin(
 }
 
 /// `POST /me/factors/totp/confirm {"code"}` → 200 `{id, recovery_codes}`: from now on a password alone
-/// does not sign in.
+/// does not sign in, and whoever else was signed in is signed out.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `not_found`, `unavailable`.

@@ -1,41 +1,21 @@
 //! What changes while a password is hashed holds for the attempt that waits for its hash.
 
-use std::time::{Duration, Instant};
-
 use futures_util::future::join_all;
-use http::Method;
-use serde_json::json;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-use crate::app::{Answer, TestApp, credentials};
+use crate::app::{Answer, SignedIn, TestApp, credentials};
+use crate::enrolled::TotpApp;
 use crate::login::disable;
+use crate::parked::{held, queue, until_waiting};
 
-/// Longer than any statement takes on a busy machine.
-const LONG: Duration = Duration::from_mins(1);
 /// Nothing but the lock or stop that a test imposes, and time for it.
 const SETTINGS: [(&str, &str); 2] = [("DATABASE_TIMEOUT", "60s"), ("LOCK_STOP", "3")];
 
-/// An app with one user, and its table `audit` locked: what follows a hash waits there, before its
-/// statement has a snapshot.
-async fn held(app: &TestApp) -> Transaction<'static, Postgres> {
-    app.user("ann").await;
-    let mut transaction = app.owner.begin().await.unwrap();
-    let lock = sqlx::raw_sql("LOCK TABLE audit IN EXCLUSIVE MODE");
-    lock.execute(&mut *transaction).await.unwrap();
-    transaction
-}
-
-/// Waits until a statement waits for a lock.
-async fn until_one_waits(app: &TestApp) {
-    let asked = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-                                WHERE NOT granted AND datname = current_database())";
-    let deadline = Instant::now() + LONG;
-    while !sqlx::query_scalar::<_, bool>(asked).fetch_one(&app.owner).await.unwrap() {
-        assert!(Instant::now() < deadline, "nobody waits");
-        tokio::task::yield_now().await;
-    }
-}
+/// What follows a hash waits at this, before its statement has a snapshot.
+const BEFORE_A_SNAPSHOT: &str = "LOCK TABLE audit IN EXCLUSIVE MODE";
 
 /// Writes a row of `failures` for the user's name.
 async fn fail(app: &TestApp, by: &mut Transaction<'_, Postgres>, place: (&[u8], i32, i64)) {
@@ -69,13 +49,14 @@ fn refused(answer: &Answer) -> u64 {
 
 /// What an attempt is answered when a row of `failures` is written while it hashes.
 async fn attempt(app: &TestApp, password: &str, place: (&[u8], i32, i64)) -> Answer {
-    let mut transaction = held(app).await;
+    app.user("ann").await;
+    let mut transaction = held(app, BEFORE_A_SNAPSHOT).await;
     if password == "disabled" {
         disable(app, "ann").await;
     }
     let typed = if password == "disabled" { "password123" } else { password };
     let imposed = async {
-        until_one_waits(app).await;
+        until_waiting(app, 1).await;
         fail(app, &mut transaction, place).await;
         transaction.commit().await.unwrap();
     };
@@ -110,7 +91,7 @@ async fn a_lock_imposed_meanwhile_is_told_with_its_whole_length() {
     let mut transaction = app.owner.begin().await.unwrap();
     fail(&app, &mut transaction, (NETWORK, 14, 900)).await;
     let imposed = async {
-        until_one_waits(&app).await;
+        until_waiting(&app, 1).await;
         transaction.commit().await.unwrap();
     };
     let answer = tokio::join!(app.login("ann", "wrong password"), imposed).0;
@@ -136,59 +117,107 @@ async fn guesses_sent_at_once_from_many_networks_learn_no_more_than_the_stop_all
     assert_eq!((log.len(), locks), (4, 1), "{log:?}");
 }
 
-#[tokio::test]
-async fn a_sign_in_under_way_does_not_outlive_a_new_password_nor_a_disabled_account() {
+/// As a sign-in leaves it before it commits: the account is shared, its session is there.
+async fn sign_in_under_way(app: &TestApp, session: Uuid) -> Transaction<'static, Postgres> {
+    let mut sign_in = held(app, "SELECT FROM users WHERE username = 'ann' FOR SHARE").await;
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at, idle_until,
+                               absolute_until, address)
+         SELECT $1, id, '', $2, $2, $2, $2 + interval '1 day', $2 + interval '1 day', '127.0.0.1'
+         FROM users WHERE username = 'ann'",
+    )
+    .bind(session)
+    .bind(app.clock.now())
+    .execute(&mut *sign_in)
+    .await
+    .unwrap();
+    sign_in
+}
+
+/// Asserts that the change waits for a sign-in under way, and then ends its session.
+async fn assert_ended(app: &TestApp, change: impl Future<Output = Answer>) {
+    let session = Uuid::now_v7();
+    let sign_in = sign_in_under_way(app, session).await;
+    let committed = async {
+        until_waiting(app, 1).await;
+        sign_in.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(change, committed);
+    assert!(answer.status.is_success(), "{answer:?}");
+    let revoked = sqlx::query_scalar("SELECT revoked_at IS NOT NULL FROM sessions WHERE id = $1");
+    let revoked: bool = revoked.bind(session).fetch_one(&app.owner).await.unwrap();
+    assert!(revoked, "the session has outlived the change");
+}
+
+/// An app with the user `ann`, who is signed in.
+async fn signed_in() -> (TestApp, SignedIn) {
     let app = TestApp::with(&SETTINGS).await;
+    app.user("ann").await;
+    let ann = app.sign_in("ann").await;
+    (app, ann)
+}
+
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_a_new_password() {
+    let (app, ann) = signed_in().await;
+    let body = json!({ "current_password": "password123", "new_password": "password456" });
+    assert_ended(&app, app.call(Method::POST, "/me/password", &ann.access, Some(body))).await;
+}
+
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_a_password_reset() {
+    let (app, _) = signed_in().await;
+    app.own("ann", "ann@example.org").await;
+    app.post("/password/forgot", json!({ "email": "ann@example.org" })).await;
+    let text = app.mails().await.remove(0).text;
+    let token = text.split("#token=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let body = json!({ "token": token, "password": "password456" });
+    assert_ended(&app, app.post("/password/reset", body)).await;
+}
+
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_a_disabled_account() {
+    let (app, _) = signed_in().await;
     app.user("root1").await;
     app.make_admin("root1").await;
-    app.user("ann").await;
-    let (admin, ann) = (app.sign_in("root1").await, app.sign_in("ann").await);
+    let admin = app.sign_in("root1").await;
     let id: Uuid = sqlx::query_scalar("SELECT id FROM users WHERE username_key = 'ann'")
         .fetch_one(&app.owner)
         .await
         .unwrap();
-    for what in ["password", "status"] {
-        // As a sign-in leaves it before it commits: the account is shared, its session is there.
-        let mut sign_in = app.owner.begin().await.unwrap();
-        let session = Uuid::now_v7();
-        sqlx::query("SELECT FROM users WHERE id = $1 FOR SHARE")
-            .bind(id)
-            .execute(&mut *sign_in)
-            .await
-            .unwrap();
-        sqlx::query(
-            "INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at, idle_until,
-                                   absolute_until, address)
-             SELECT $1, $2, '', $3, $3, $3, $3 + interval '1 day', $3 + interval '1 day', '127.0.0.1'",
-        )
-        .bind(session)
-        .bind(id)
-        .bind(app.clock.now())
-        .execute(&mut *sign_in)
-        .await
-        .unwrap();
-        let change = async {
-            if what == "password" {
-                let body =
-                    json!({ "current_password": "password123", "new_password": "password456" });
-                app.call(Method::POST, "/me/password", &ann.access, Some(body)).await
-            } else {
-                let body = json!({ "status": "disabled" });
-                app.call(Method::PATCH, &format!("/users/{id}"), &admin.access, Some(body)).await
-            }
-        };
-        let committed = async {
-            until_one_waits(&app).await;
-            sign_in.commit().await.unwrap();
-        };
-        let (answer, ()) = tokio::join!(change, committed);
-        assert!(answer.status.is_success(), "{what}: {answer:?}");
-        let revoked: bool =
-            sqlx::query_scalar("SELECT revoked_at IS NOT NULL FROM sessions WHERE id = $1")
-                .bind(session)
-                .fetch_one(&app.owner)
-                .await
-                .unwrap();
-        assert!(revoked, "{what}");
-    }
+    let (path, body) = (format!("/users/{id}"), json!({ "status": "disabled" }));
+    assert_ended(&app, app.call(Method::PATCH, &path, &admin.access, Some(body))).await;
+}
+
+/// Begins to add an authenticator app; the body that confirms it.
+async fn begun(app: &TestApp, ann: &SignedIn) -> Value {
+    let begun = app.call(Method::POST, "/me/factors/totp", &ann.access, Some(json!({}))).await;
+    json!({ "code": TotpApp::read(&begun).code(app.clock.now()) })
+}
+
+#[tokio::test]
+async fn a_sign_in_under_way_does_not_outlive_the_confirmation_of_an_app() {
+    let (app, ann) = signed_in().await;
+    let (path, body) = ("/me/factors/totp/confirm", begun(&app, &ann).await);
+    assert_ended(&app, app.call(Method::POST, path, &ann.access, Some(body))).await;
+}
+
+#[tokio::test]
+async fn a_password_that_waits_for_a_confirmation_under_way_does_not_sign_in_alone() {
+    let (app, ann) = signed_in().await;
+    let (path, body) = ("/me/factors/totp/confirm", begun(&app, &ann).await);
+    let before = app.audit().await.len();
+    // The confirmation holds the account and waits for the app; the sign-in, whose statement has its
+    // snapshot, waits for the account.
+    let (confirmed, answer) = queue(
+        &app,
+        "SELECT FROM totp FOR UPDATE",
+        app.call(Method::POST, path, &ann.access, Some(body)),
+        app.login("ann", "password123"),
+    )
+    .await;
+    assert_eq!(confirmed.status, StatusCode::OK, "{confirmed:?}");
+    answer.assert_problem(401, "invalid_credentials");
+    assert_eq!(app.audit().await[before..], ["authn_factor_added", "authn_login_fail"]);
+    app.challenge("ann").await;
 }

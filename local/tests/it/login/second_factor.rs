@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, credentials};
 use crate::enrolled::TotpApp;
 use crate::login::{disable, hash};
+use crate::parked::{held, until_waiting};
 
 /// A step of codes.
 const STEP: Duration = Duration::from_secs(30);
@@ -222,17 +223,9 @@ async fn a_factor_confirmed_while_the_password_was_checked_is_asked_for() {
     let (app, _) = enrolled(&[]).await;
     sqlx::query("UPDATE totp SET confirmed_at = NULL").execute(&app.owner).await.unwrap();
     // What follows the hash waits here, before its statement has a snapshot.
-    let mut transaction = app.owner.begin().await.unwrap();
-    let lock = sqlx::raw_sql("LOCK TABLE audit IN EXCLUSIVE MODE");
-    lock.execute(&mut *transaction).await.unwrap();
+    let mut transaction = held(&app, "LOCK TABLE audit IN EXCLUSIVE MODE").await;
     let confirmed = async {
-        let waits = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-                                    WHERE NOT granted AND datname = current_database())";
-        let deadline = std::time::Instant::now() + Duration::from_mins(1);
-        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&app.owner).await.unwrap() {
-            assert!(std::time::Instant::now() < deadline, "nobody waits");
-            tokio::task::yield_now().await;
-        }
+        until_waiting(&app, 1).await;
         let confirm = "UPDATE totp SET confirmed_at = created_at";
         sqlx::query(confirm).execute(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();

@@ -5,6 +5,9 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use shared::db::notices;
+use sqlx::postgres::PgListener;
+use uuid::Uuid;
 
 use crate::app::{Answer, TestApp};
 use crate::authenticator::Authenticator;
@@ -115,10 +118,19 @@ async fn new_recovery_codes_void_the_old_ones() {
     assert_eq!(list(&app, &token).await["recovery_codes_left"], 9);
 }
 
+/// Signs in with the password and a code of the app.
+async fn sign_in_with(app: &TestApp, totp: &TotpApp) -> String {
+    app.clock.advance(Duration::from_secs(30));
+    let answer = app.prove(&app.challenge("ann").await, &totp.code(app.clock.now())).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    answer.body["access_token"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn without_its_app_an_account_signs_in_with_the_password_alone() {
     let (app, token) = signed_in(&[]).await;
     let totp = TotpApp::enrol(&app, &token).await;
+    let token = sign_in_with(&app, &totp).await;
     let path = format!("/me/factors/{}", totp.id);
     let removed = app.call(Method::DELETE, &path, &token, None).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT, "{removed:?}");
@@ -127,6 +139,94 @@ async fn without_its_app_an_account_signs_in_with_the_password_alone() {
     app.call(Method::DELETE, &path, &token, None).await.assert_problem(404, "not_found");
     assert!(app.audit().await.contains(&"authn_factor_removed".to_owned()));
     TotpApp::enrol(&app, &token).await;
+}
+
+#[tokio::test]
+async fn confirming_an_app_ends_the_other_sessions_and_tells_every_node() {
+    let (app, token) = signed_in(&[]).await;
+    let other = app.sign_in("ann").await;
+    let mut node = PgListener::connect(app.database_url()).await.unwrap();
+    node.listen(notices::REVOKED).await.unwrap();
+    TotpApp::enrol(&app, &token).await;
+    let (id, version): (Uuid, i64) =
+        sqlx::query_as("SELECT id, version FROM users").fetch_one(&app.owner).await.unwrap();
+    assert_eq!((node.recv().await.unwrap().payload(), version), (&*format!("user {id}"), 2));
+    let refused = app.call(Method::GET, "/me", &other.access, None).await;
+    refused.assert_problem(401, "session_revoked");
+    let refresh = json!({ "refresh_token": other.refresh });
+    app.post("/token/refresh", refresh).await.assert_problem(401, "session_revoked");
+    list(&app, &token).await;
+}
+
+/// Tries every change of factors but a removal; the codes of what was refused.
+async fn changes(app: &TestApp, token: &str) -> [String; 3] {
+    let mut codes = [const { String::new() }; 3];
+    for (code, path) in codes.iter_mut().zip(["totp", "recovery-codes", "passkey/options"]) {
+        post(app, token, path, json!({})).await.code().clone_into(code);
+    }
+    codes
+}
+
+#[tokio::test]
+async fn who_has_proven_an_app_changes_factors_and_the_password_alone_does_not() {
+    let (app, token) = signed_in(&[]).await;
+    let before = app.sign_in("ann").await.access;
+    let totp = TotpApp::enrol(&app, &token).await;
+    // Even if it were still there: as a sign-in of an older release, which confirming did not end.
+    let revive = "UPDATE sessions SET revoked_at = NULL";
+    sqlx::query(revive).execute(&app.owner).await.unwrap();
+    let not_recent = "recent_sign_in_required";
+    assert_eq!(changes(&app, &before).await, [not_recent; 3]);
+    let path = format!("/me/factors/{}", totp.id);
+    let refused = app.call(Method::DELETE, &path, &before, None).await;
+    assert_eq!(refused.code(), not_recent);
+    // The session that brought the app's first code, and one that was signed in with a later one.
+    let mut passkey = Passkey::enrol(&app, &token, es256()).await;
+    let by_code = sign_in_with(&app, &totp).await;
+    let by_passkey = passkey.sign_in(&app).await;
+    let by_passkey = by_passkey.body["access_token"].as_str().unwrap();
+    for proven in [&token, by_code.as_str(), by_passkey] {
+        assert_eq!(changes(&app, proven).await, ["factor_exists", "no code", "no code"]);
+    }
+    let removed = app.call(Method::DELETE, &path, &token, None).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT, "{removed:?}");
+}
+
+#[tokio::test]
+async fn every_change_of_factors_is_mailed_to_the_owner() {
+    let (app, token) = signed_in(&[]).await;
+    // Without an address there is nobody to tell.
+    let unheard = Passkey::enrol(&app, &token, es256()).await;
+    assert!(app.mails().await.is_empty());
+    app.own("ann", "ann@example.org").await;
+    let totp = TotpApp::enrol(&app, &token).await;
+    post(&app, &token, "recovery-codes", json!({})).await;
+    Passkey::enrol(&app, &token, es256()).await;
+    for id in [&unheard.id, &totp.id] {
+        let removed = app.call(Method::DELETE, &format!("/me/factors/{id}"), &token, None).await;
+        assert_eq!(removed.status, StatusCode::NO_CONTENT, "{removed:?}");
+    }
+    // What changes nothing says nothing.
+    post(&app, &token, "recovery-codes", json!({})).await.assert_problem(404, "not_found");
+    let mails = app.mails().await;
+    let mut subjects: Vec<_> = mails.iter().map(|mail| mail.subject.as_str()).collect();
+    subjects.sort_unstable();
+    assert_eq!(
+        subjects,
+        [
+            "A passkey was added to your account",
+            "A passkey was removed from your account",
+            "An authenticator app was added to your account",
+            "The authenticator app was removed from your account",
+            "Your recovery codes were replaced",
+        ]
+    );
+    for mail in mails {
+        assert_eq!(mail.to, "ann@example.org");
+        for form in [&mail.text, &mail.html] {
+            assert!(form.contains("Hello ann,") && form.contains("If it was not you"), "{form}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -245,7 +345,7 @@ async fn every_route_of_factors_needs_a_session_that_holds() {
     post(&app, &token, "totp", json!({})).await;
     let revoke = "UPDATE sessions SET revoked_at = now()";
     sqlx::query(revoke).execute(&app.owner).await.unwrap();
-    let id = uuid::Uuid::now_v7();
+    let id = Uuid::now_v7();
     for (method, path, body) in [
         (Method::GET, "/me/factors", None),
         (Method::POST, "/me/factors/totp", Some(json!({}))),

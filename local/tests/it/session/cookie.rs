@@ -1,11 +1,18 @@
 //! The refresh token as a cookie, for pages.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::json;
 
 use super::{log_out, me};
 use crate::app::{Answer, TestApp};
+use crate::authenticator::Authenticator;
+use crate::enrolled::{ORIGIN, PARTY, PUBLIC_URL, Passkey, TotpApp};
+
+/// A page of somebody else's.
+const EVIL: &str = "https://evil.example";
 
 /// Signs in under a prefix, the token to come as a cookie.
 async fn sign_in(app: &TestApp, prefix: &str) -> Answer {
@@ -49,6 +56,49 @@ async fn the_cookie_is_for_no_script_no_other_site_and_one_path() {
     let public = app.another(&[("PUBLIC_URL", "https://app.example.com")]).await;
     let (_, attributes) = set(&sign_in(&public, "").await);
     assert_eq!(attributes.last().unwrap(), "Secure");
+}
+
+#[tokio::test]
+async fn a_code_and_a_passkey_set_the_same_cookie_and_no_foreign_page_gets_one() {
+    let app = app(&[PUBLIC_URL]).await;
+    let token = app.sign_in("ann").await.access;
+    let mut passkey = Passkey::enrol(&app, &token, Authenticator::es256(ORIGIN, PARTY)).await;
+    let totp = TotpApp::enrol(&app, &token).await;
+    for (path, origin) in
+        [("second-factor", ""), ("passkey", ""), ("second-factor", EVIL), ("passkey", EVIL)]
+    {
+        app.clock.advance(Duration::from_secs(30));
+        let mut body = if path == "passkey" {
+            json!({ "credential": passkey.assertion(&app.passkey_challenge().await) })
+        } else {
+            let code = totp.code(app.clock.now());
+            json!({ "challenge": app.challenge("ann").await, "code": code })
+        };
+        body["refresh"] = "cookie".into();
+        let request = Request::post(format!("/api/login/{path}"));
+        let mut request = request.header("content-type", "application/json");
+        if !origin.is_empty() {
+            request = request.header("origin", origin);
+        }
+        let answer = app.send(request.body(body.to_string().into()).unwrap()).await;
+        if origin.is_empty() {
+            assert_cookie(&app, &answer).await;
+        } else {
+            answer.assert_problem(403, "origin_refused");
+            assert!(answer.headers.get("set-cookie").is_none(), "{answer:?}");
+        }
+    }
+}
+
+/// Asserts that the refresh token is a cookie for pages of this site, and nowhere else, and refreshes.
+async fn assert_cookie(app: &TestApp, answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert!(answer.body["refresh_token"].is_null() && answer.body["access_token"].is_string());
+    let (pair, attributes) = set(answer);
+    let expected =
+        ["Path=/api/token/refresh", "Max-Age=604800", "HttpOnly", "SameSite=Strict", "Secure"];
+    assert_eq!(attributes, expected);
+    assert_eq!(refresh(app, &pair, &[]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

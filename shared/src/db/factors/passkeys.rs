@@ -4,7 +4,7 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Change;
+use super::{Change, recent};
 use crate::access_token::Claims;
 use crate::challenge::Challenge;
 use crate::db::Error;
@@ -39,10 +39,8 @@ pub async fn begin(
     since: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<Change<Owner>, Error> {
-    let row = checked!(
-        write r#", recent AS (
-            SELECT c.id FROM caller c JOIN sessions s ON s.id = c.session WHERE s.created_at > $6
-        ), room AS (
+    let row = recent!(
+        r#", room AS (
             SELECT id FROM recent
             WHERE (SELECT count(*) FROM passkeys p WHERE p.user_id = recent.id) < $7
         ), swept AS (
@@ -91,8 +89,11 @@ pub struct NewPasskey<'a> {
     pub credential: &'a Credential,
 }
 
-/// Uses the challenge up and adds the passkey; [`Change::Refused`] when there are `most` (two added at
-/// the same moment may both get the last place).
+/// Uses the challenge up and adds the passkey, puts a mail into the outbox and writes the audit row;
+/// [`Change::Refused`] when there are `most` (two added at the same moment may both get the last place).
+///
+/// That the sign-in was recent is what the challenge stands for: who gets an app meanwhile loses the
+/// session, or has proven the app in it.
 ///
 /// # Errors
 /// [`Error::Constraint`] with [`CREDENTIAL_TAKEN`], [`Error::SessionRevoked`], or the statement's.
@@ -118,6 +119,10 @@ pub async fn add(
             SELECT $8, user_id, $9, $10, $11, $12, $13, $14, $3 FROM answered
             WHERE (SELECT count(*) FROM passkeys p WHERE p.user_id = answered.user_id) < $7
             RETURNING user_id
+        ), mail AS (
+            INSERT INTO outbox (id, kind, user_id, created_at, next_at)
+            SELECT $18, 'passkey_added', user_id, $3, $3
+            FROM added JOIN caller ON caller.id = user_id WHERE email IS NOT NULL
         ), logged AS (
             INSERT INTO audit (at, event, actor, subject, session, address, user_agent,
                                request_id, detail)
@@ -141,6 +146,7 @@ pub async fn add(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
+        Uuid::now_v7(),
     )
     .fetch_optional(db)
     .await?

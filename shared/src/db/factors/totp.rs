@@ -4,10 +4,11 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Change;
+use super::{Change, recent};
 use crate::access_token::Claims;
-use crate::db::Error;
+use crate::db::pool::Pool;
 use crate::db::sessions::checked;
+use crate::db::{Error, notices, users};
 use crate::extract::Caller;
 
 /// Keeps the sealed secret of an app that is to be confirmed, in place of one that never was; gives the
@@ -22,10 +23,8 @@ pub async fn begin(
     since: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<Change<String>, Error> {
-    let row = checked!(
-        write r#", recent AS (
-            SELECT c.id FROM caller c JOIN sessions s ON s.id = c.session WHERE s.created_at > $6
-        ), begun AS (
+    let row = recent!(
+        r#", begun AS (
             INSERT INTO totp (user_id, id, sealed, created_at) SELECT id, $7, $8, $3 FROM recent
             ON CONFLICT (user_id) DO UPDATE
             SET id = excluded.id, sealed = excluded.sealed, created_at = excluded.created_at
@@ -72,27 +71,47 @@ pub async fn find_pending(
     Ok(row.id.zip(row.sealed))
 }
 
-/// Lets the app count, the step of its first code used, with these MACs of recovery codes;
-/// [`Change::Refused`] when it no longer waits.
+/// Lets the app count, the step of its first code used, with these MACs of recovery codes. The caller's
+/// session has proven it by that code; the others end, as the password alone may have made them. Raises
+/// the version, tells the nodes at once and the owner by mail, writes the audit row: one transaction.
+/// [`Change::Refused`], and nothing done, when the app no longer waits.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn confirm(
-    db: impl PgExecutor<'_>,
+    db: &Pool,
     claims: &Claims,
     (id, step): (Uuid, i64),
     macs: &[Vec<u8>],
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Change<()>, Error> {
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
+    users::hold(&mut *transaction, claims.sub).await?;
     let row = checked!(
-        write r#", confirmed AS (
+        own r#", confirmed AS (
             UPDATE totp SET confirmed_at = $3, last_step = $7
             FROM caller WHERE user_id = caller.id AND totp.id = $6 AND confirmed_at IS NULL
             RETURNING user_id
         ), codes AS (
             INSERT INTO recovery_codes (user_id, mac)
             SELECT user_id, mac FROM confirmed, unnest($8::bytea[]) AS mac
+        ), raised AS (
+            UPDATE users SET version = version + 1 WHERE id IN (SELECT user_id FROM confirmed)
+        ), ended AS (
+            UPDATE sessions s SET
+                revoked_at = CASE WHEN s.id <> caller.session THEN $3 END,
+                revoked_reason = CASE WHEN s.id <> caller.session THEN 'factor_added' END,
+                proven_at = CASE WHEN s.id <> caller.session THEN s.proven_at ELSE $3 END,
+                seen_counter = CASE WHEN s.id <> caller.session THEN s.seen_counter
+                                    ELSE greatest(s.seen_counter, $4) END
+            FROM caller JOIN confirmed ON confirmed.user_id = caller.id
+            WHERE s.user_id = caller.id AND s.revoked_at IS NULL
+        ), mail AS (
+            INSERT INTO outbox (id, kind, user_id, created_at, next_at)
+            SELECT $12, 'totp_added', user_id, $3, $3
+            FROM confirmed JOIN caller ON caller.id = user_id WHERE email IS NOT NULL
         ), logged AS (
             INSERT INTO audit (at, event, actor, subject, session, address, user_agent,
                                request_id, detail)
@@ -100,7 +119,8 @@ pub async fn confirm(
                    jsonb_build_object('factor', 'totp', 'id', $6::uuid)
             FROM confirmed
         )
-        SELECT EXISTS (SELECT FROM confirmed) AS "done!" FROM caller"#,
+        SELECT (SELECT count(pg_notify($13, 'user ' || user_id)) FROM confirmed) > 0 AS "done!"
+        FROM caller"#,
         claims,
         now,
         id,
@@ -109,14 +129,18 @@ pub async fn confirm(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
+        Uuid::now_v7(),
+        notices::REVOKED,
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *transaction)
     .await?
     .ok_or(Error::SessionRevoked)?;
+    transaction.commit().await?;
     Ok(if row.done { Change::Made(()) } else { Change::Refused })
 }
 
-/// Puts new recovery codes in the place of all old ones; [`Change::Refused`] without an app.
+/// Puts new recovery codes in the place of all old ones, a mail into the outbox, and writes the audit
+/// row; [`Change::Refused`] without an app.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
@@ -128,17 +152,18 @@ pub async fn renew_recovery_codes(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Change<()>, Error> {
-    let row = checked!(
-        write r#", recent AS (
-            SELECT c.id FROM caller c JOIN sessions s ON s.id = c.session WHERE s.created_at > $6
-        ), app AS (
-            SELECT user_id FROM totp
-            WHERE user_id IN (SELECT id FROM recent) AND confirmed_at IS NOT NULL
+    let row = recent!(
+        r#", app AS (
+            SELECT user_id, email FROM totp JOIN recent ON recent.id = user_id
+            WHERE confirmed_at IS NOT NULL
         ), old AS (
             DELETE FROM recovery_codes WHERE user_id IN (SELECT user_id FROM app)
         ), codes AS (
             INSERT INTO recovery_codes (user_id, mac)
             SELECT user_id, mac FROM app, unnest($7::bytea[]) AS mac
+        ), mail AS (
+            INSERT INTO outbox (id, kind, user_id, created_at, next_at)
+            SELECT $11, 'recovery_codes_renewed', user_id, $3, $3 FROM app WHERE email IS NOT NULL
         ), logged AS (
             INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
             SELECT $3, 'authn_recovery_codes_renewed', user_id, user_id, $1, $8::text::inet, $9, $10
@@ -153,6 +178,7 @@ pub async fn renew_recovery_codes(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
+        Uuid::now_v7(),
     )
     .fetch_optional(db)
     .await?

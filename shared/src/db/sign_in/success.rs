@@ -82,19 +82,20 @@ pub async fn succeed(
                       EXISTS (SELECT FROM stopped WHERE subject = $1)
                       AND NOT EXISTS (SELECT FROM known WHERE subject = $1) AS stopped
            ), account AS (
-               -- The locks wait for a change of status or password under way; then the rows as they
-               -- are after it decide. The password's is the one its UPDATE takes, or two sign-ins
+               -- The locks wait for a change of status, password or factors under way; then the rows as
+               -- they are after it decide, and no other table's. The password's is the one its UPDATE takes, or two sign-ins
                -- that both upgrade would each wait for the other.
                SELECT u.id FROM users u JOIN passwords p ON p.user_id = u.id
                WHERE u.id = $4 AND u.status = 'active' AND p.changed_at = $5
                  AND EXISTS (SELECT FROM barred WHERE locked_until IS NULL AND NOT stopped)
-                 AND ($21::text IS NOT NULL OR NOT EXISTS (
-                     SELECT FROM totp WHERE user_id = $4 AND confirmed_at IS NOT NULL))
+                 AND ($21::text IS NOT NULL OR NOT u.second_factor)
                FOR SHARE OF u FOR NO KEY UPDATE OF p
            ), session AS (
                INSERT INTO sessions (id, user_id, salt, rotated_at, created_at, last_seen_at,
-                                     idle_until, absolute_until, address, user_agent)
-               SELECT $6, id, $7, $3, $3, $3, $8, $9, $10::text::inet, $11 FROM account
+                                     idle_until, absolute_until, address, user_agent, proven_at)
+               SELECT $6, id, $7, $3, $3, $3, $8, $9, $10::text::inet, $11,
+                      CASE WHEN $21::text IS NOT NULL THEN $3::timestamptz END
+               FROM account
            ), upgraded AS (
                UPDATE passwords SET scheme = $12, pepper_id = $13, hash = $14::text
                WHERE user_id IN (SELECT id FROM account) AND hash = $15 AND $14::text IS NOT NULL
@@ -105,14 +106,18 @@ pub async fn succeed(
                ON CONFLICT (subject, network) DO UPDATE
                SET count = 0, last_at = $3, locked_until = NULL, known_until = $16
                RETURNING subject
+           ), counted AS (
+               -- After `here` and by subject, as everybody: see `failures`. Only a network's first
+               -- sign-in begins the count anew: else whoever guesses elsewhere would have as many
+               -- guesses again with each sign-in at home. And no sign-in ends a stop.
+               SELECT f.subject FROM failures f JOIN here USING (subject)
+               WHERE f.network = '' AND f.count > 0
+                 AND f.subject NOT IN (SELECT subject FROM known)
+                 AND f.subject NOT IN (SELECT subject FROM stopped)
+               ORDER BY f.subject FOR NO KEY UPDATE OF f
            ), everywhere AS (
-               -- After `here`, as in a failure: two that lock the same rows never cross. Only a
-               -- network's first sign-in begins the count anew: else whoever guesses elsewhere would
-               -- have as many guesses again with each sign-in at home. And no sign-in ends a stop.
-               UPDATE failures SET count = 0
-               WHERE subject IN (SELECT subject FROM here) AND network = '' AND count > 0
-                 AND subject NOT IN (SELECT subject FROM known)
-                 AND subject NOT IN (SELECT subject FROM stopped)
+               UPDATE failures f SET count = 0
+               FROM counted WHERE f.subject = counted.subject AND f.network = ''
            ), logged AS (
                INSERT INTO audit (at, event, actor, subject, session, address, user_agent,
                                   request_id, detail)

@@ -3,13 +3,14 @@
 //! Each is a transaction that first takes the lock of `admins`: two administrators who act on each
 //! other would else each hold what the other waits for, and the last one could be taken away.
 
+use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::list::{Status, User};
 use crate::access_token::Claims;
 use crate::db::permitted::{judge, permitted};
-use crate::db::pool::Pool;
+use crate::db::pool::{Lent, Pool};
 use crate::db::sessions::parse_roles;
 use crate::db::{Error, admins, notices};
 use crate::extract::Caller;
@@ -35,6 +36,17 @@ pub enum Changed {
     LastAdmin,
 }
 
+/// A transaction that alone changes who manages accounts, and this account.
+pub(super) async fn begin(
+    connection: &mut Lent,
+    id: Uuid,
+) -> Result<Transaction<'_, Postgres>, Error> {
+    let mut transaction = connection.begin().await?;
+    admins::hold(&mut *transaction).await?;
+    super::hold(&mut *transaction, id).await?;
+    Ok(transaction)
+}
+
 /// Changes roles and status of an account, raises its version, ends its sessions when it is disabled,
 /// tells the nodes, writes the audit rows.
 ///
@@ -51,9 +63,7 @@ pub async fn change(
     let names = |roles: &Vec<Role>| roles.iter().map(|role| role.as_str().to_owned()).collect();
     let roles: Option<Vec<String>> = wish.roles.as_ref().map(names);
     let mut connection = db.lend().await?;
-    let mut transaction = connection.begin().await?;
-    admins::hold(&mut *transaction).await?;
-    super::hold(&mut *transaction, id).await?;
+    let mut transaction = begin(&mut connection, id).await?;
     let row = permitted!(
         own r#", target AS (
                SELECT u.id, u.username, u.display_name, u.email, u.created_at, u.status,
@@ -151,9 +161,7 @@ pub async fn revoke(
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let mut connection = db.lend().await?;
-    let mut transaction = connection.begin().await?;
-    admins::hold(&mut *transaction).await?;
-    super::hold(&mut *transaction, id).await?;
+    let mut transaction = begin(&mut connection, id).await?;
     let row = permitted!(
         own r#", target AS (
                SELECT u.id FROM users u WHERE u.id = $11 AND EXISTS (SELECT FROM permitted)
@@ -199,16 +207,15 @@ pub async fn unlock(
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
     let mut connection = db.lend().await?;
-    let mut transaction = connection.begin().await?;
-    admins::hold(&mut *transaction).await?;
+    let mut transaction = begin(&mut connection, id).await?;
     let row = permitted!(
         own r#", target AS (
                SELECT u.id FROM users u WHERE u.id = $11 AND EXISTS (SELECT FROM permitted)
            ), here AS (
-               -- Networks before the row of all networks, as a failure locks them.
+               -- In the order of `failures`.
                SELECT f.subject, f.network FROM failures f, target
                WHERE f.subject = ANY($12::bytea[]) AND (f.count > 0 OR f.locked_until IS NOT NULL)
-               ORDER BY f.subject, f.network DESC FOR NO KEY UPDATE OF f
+               ORDER BY f.network = '', f.subject, f.network FOR NO KEY UPDATE OF f
            ), freed AS (
                UPDATE failures f SET count = 0, locked_until = NULL
                FROM here WHERE f.subject = here.subject AND f.network = here.network
@@ -227,54 +234,6 @@ pub async fn unlock(
         caller,
         id,
         subjects
-    )
-    .fetch_optional(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    judge(row.as_ref().map(|row| row.permitted))?;
-    Ok(row.is_some_and(|row| row.found))
-}
-
-/// Takes all second factors of an account away, for who has lost them, and writes the audit row. `false`
-/// when there is no account of this id.
-///
-/// # Errors
-/// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
-pub async fn reset_factors(
-    db: &Pool,
-    claims: &Claims,
-    id: Uuid,
-    caller: &Caller,
-    now: OffsetDateTime,
-) -> Result<bool, Error> {
-    let mut connection = db.lend().await?;
-    let mut transaction = connection.begin().await?;
-    admins::hold(&mut *transaction).await?;
-    let row = permitted!(
-        own r#", target AS (
-               SELECT u.id FROM users u WHERE u.id = $11 AND EXISTS (SELECT FROM permitted)
-               FOR NO KEY UPDATE OF u
-           ), app AS (
-               -- With its recovery codes.
-               DELETE FROM totp USING target WHERE totp.user_id = target.id
-           ), keys AS (
-               DELETE FROM passkeys USING target WHERE passkeys.user_id = target.id
-           ), begun AS (
-               DELETE FROM challenges USING target WHERE challenges.user_id = target.id
-           ), logged AS (
-               INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
-               SELECT $3, 'authn_factors_reset', caller.id, target.id, caller.session,
-                      $7::text::inet, $8, $9
-               FROM caller, target
-           )
-           SELECT EXISTS (SELECT FROM permitted) AS "permitted!",
-                  EXISTS (SELECT FROM target) AS "found!"
-           FROM caller"#,
-        claims,
-        now,
-        Permission::UsersWrite,
-        caller,
-        id
     )
     .fetch_optional(&mut *transaction)
     .await?;

@@ -38,6 +38,9 @@ pub async fn send_reset(
         write r#", target AS (
                SELECT id, email, status FROM users
                WHERE id = $11 AND EXISTS (SELECT FROM permitted)
+               -- Before its tokens, as whoever voids them; no more than a token's reference needs, since
+               -- two administrators may send each other links.
+               FOR KEY SHARE
            ), token AS (
                INSERT INTO one_time_tokens AS t (id, kind, user_id, target, created_at, expires_at)
                SELECT $12::uuid, 'reset', id, email, $3, $13::timestamptz FROM target
