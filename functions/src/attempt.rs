@@ -5,7 +5,7 @@
 use shared::credentials::Identifier;
 use shared::db;
 use shared::db::failures::{self, Bar, Failed, Place};
-use shared::db::sign_in::{self, Account, Admission};
+use shared::db::sign_in::{self, Account, Admission, Whom};
 use shared::extract::Caller;
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
@@ -18,10 +18,10 @@ use crate::App;
 /// What the bucket of attempts and their 429 are called.
 const POLICY: &str = "login";
 
-/// An attempt of an identifier from a network.
+/// An attempt of somebody from a network.
 pub(crate) struct Attempt<'a> {
     app: &'a App,
-    identifier: &'a Identifier,
+    whom: Whom<'a>,
     subject: Vec<u8>,
     network: Vec<u8>,
 }
@@ -34,8 +34,20 @@ impl<'a> Attempt<'a> {
         identifier: &'a Identifier,
         caller: &Caller,
     ) -> Self {
-        let subject = passwords.identifier_mac(identifier.key());
-        Self { app, identifier, subject, network: caller.address.network() }
+        let (whom, name) = (Whom::Identifier(identifier), identifier.key());
+        let (subject, network) = (passwords.identifier_mac(name), caller.address.network());
+        Self { app, whom, subject, network }
+    }
+
+    /// Of the account of a session, counted as those of its name.
+    pub(crate) fn again(
+        app: &'a App,
+        passwords: &Passwords,
+        (user, username): (Uuid, &str),
+        caller: &Caller,
+    ) -> Self {
+        let subject = passwords.identifier_mac(&username.to_lowercase());
+        Self { app, whom: Whom::Account(user), subject, network: caller.address.network() }
     }
 
     /// Where its failures are counted.
@@ -55,7 +67,7 @@ impl<'a> Attempt<'a> {
             return Err(rate_limit::refused(POLICY, limits.address, until, now));
         }
         let db = &app.db;
-        let admit = sign_in::admit(db.pool(), self.identifier, self.place(), &bucket, limits, now);
+        let admit = sign_in::admit(db.pool(), self.whom, self.place(), &bucket, limits, now);
         let (key, until, ask_again) = match db.run(admit).await? {
             Admission::Admitted(account) => return Ok(account),
             Admission::BucketEmpty(until) => (bucket, until, until),

@@ -222,7 +222,8 @@ impl Courier {
                 let (link, valid) = self.link(due, Purpose::Verify, token, now)?;
                 Some((&token.target, Letter::verify(name, link, valid)))
             }
-            (Kind::Reset, Token::Row(token)) => {
+            // Not to an address that was the account's when it was asked for.
+            (Kind::Reset, Token::Row(token)) if due.email.as_ref() == Some(&token.target) => {
                 let (link, valid) = self.link(due, Purpose::Reset, token, now)?;
                 Some((&token.target, Letter::reset(name, link, valid)))
             }
@@ -235,7 +236,7 @@ impl Courier {
             (Kind::Factors(change), _) => {
                 Some((due.email.as_deref()?, Letter::factors_changed(name, change)))
             }
-            (Kind::Verify | Kind::Reset | Kind::EmailChanged, Token::None | Token::Gone) => None,
+            (Kind::Verify | Kind::Reset | Kind::EmailChanged, _) => None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! `GET /.well-known/jwks.json`, `GET /openapi.json` and `GET /health`: what others need to know of
-//! this service.
+//! `GET /.well-known/jwks.json`, `GET /.well-known/change-password`, `GET /openapi.json` and
+//! `GET /health`: what others need to know of this service.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use serde_json::json;
 use shared::db::signing_keys::{self, PublicKey};
 use shared::problem::{Problem, Result};
@@ -17,15 +18,19 @@ use tokio::sync::Mutex;
 use crate::App;
 use crate::openapi::{COMMITTED, bodies};
 
+/// The page of the web UI where people change their password.
+const CHANGE_PASSWORD_PAGE: &str = "/account/password";
+
 /// The routes of this endpoint, described.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(jwks, openapi, health))]
+#[openapi(paths(jwks, change_password, openapi, health))]
 pub(crate) struct Api;
 
 /// The routes of this endpoint.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/.well-known/change-password", get(change_password))
         .route("/openapi.json", get(openapi))
         .route("/health", get(health))
         .with_state(Discovery { app, kept: Arc::default() })
@@ -100,6 +105,31 @@ impl Discovery {
         }
         Ok(())
     }
+}
+
+/// `GET /.well-known/change-password` → 303 to the page where people change their password (W3C, A
+/// Well-Known URL for Changing Passwords): password managers send them here.
+#[utoipa::path(
+    get,
+    path = "/.well-known/change-password",
+    tag = "discovery",
+    operation_id = "find_change_password_page",
+    summary = "Leads to the page to change one's password",
+    responses((status = 303, description = "The page is there",
+               headers(("Location", description = "`/account/password` below `PUBLIC_URL`"))))
+)]
+async fn change_password(State(Discovery { app, .. }): State<Discovery>) -> impl IntoResponse {
+    let page = match &app.settings.http.public_url {
+        Some(public) => {
+            let mut page = public.clone();
+            let below = public.path().trim_end_matches('/');
+            page.set_path(&format!("{below}{CHANGE_PASSWORD_PAGE}"));
+            page.set_query(None);
+            String::from(page)
+        }
+        None => CHANGE_PASSWORD_PAGE.to_owned(),
+    };
+    (StatusCode::SEE_OTHER, AppendHeaders([(LOCATION, page)]))
 }
 
 /// `GET /openapi.json` → 200 the OpenAPI document of every function's routes, as it is committed.

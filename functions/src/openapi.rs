@@ -51,6 +51,8 @@ pub fn document() -> Value {
         profile::factors::totp::Api::openapi(),
         profile::factors::passkey::Api::openapi(),
         users::Api::openapi(),
+        users::actions::Api::openapi(),
+        users::audit::Api::openapi(),
         recovery::Api::openapi(),
         discovery::Api::openapi(),
     ] {
@@ -58,12 +60,11 @@ pub fn document() -> Value {
     }
     let mut document = serde_json::to_value(&api).expect("utoipa's document is JSON");
     document["info"]["version"] = json!(env!("CARGO_PKG_VERSION"));
-    let schemas = document["components"]["schemas"].clone();
     for operation in operations(&mut document) {
         problems::add(operation);
         add_request_id(operation);
         allow_empty(operation);
-        add_examples(operation, &schemas);
+        add_examples(operation);
     }
     add_components(&mut document);
     document
@@ -106,15 +107,20 @@ fn allow_empty(operation: &mut Map<String, Value>) {
     }
 }
 
-/// Puts the example of a body's schema beside the body, where tools look for it.
-fn add_examples(operation: &mut Map<String, Value>, schemas: &Value) {
+/// Puts the examples of an operation's bodies beside them, where tools look for them.
+fn add_examples(operation: &mut Map<String, Value>) {
     if let Some(request) = operation.get_mut("requestBody") {
         unwrap_optional(request);
-        add_example(request, schemas);
     }
-    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
-    for response in responses.into_iter().flat_map(|responses| responses.values_mut()) {
-        add_example(response, schemas);
+    let Some(fixture) = operation["operationId"].as_str().and_then(examples::fixture) else {
+        return;
+    };
+    if let Some(request) = operation.get_mut("requestBody") {
+        add_example(request, &fixture["request"]);
+    }
+    let status = fixture["status"].to_string();
+    if let Some(response) = operation["responses"].get_mut(status) {
+        add_example(response, &fixture["response"]);
     }
 }
 
@@ -128,14 +134,10 @@ fn unwrap_optional(request: &mut Value) {
     }
 }
 
-fn add_example(body: &mut Value, schemas: &Value) {
-    let Some(content) = body.get_mut("content").and_then(|content| content.get_mut(JSON)) else {
-        return;
-    };
-    let name = content["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next());
-    let example = name.and_then(|name| schemas[name]["examples"].get(0)).cloned();
-    if let (Some(example), None) = (example, content.get("example")) {
-        content["example"] = example;
+fn add_example(body: &mut Value, example: &Value) {
+    let content = body.get_mut("content").and_then(|content| content.get_mut(JSON));
+    if let (Some(content), false) = (content, example.is_null()) {
+        content["example"] = example.clone();
     }
 }
 

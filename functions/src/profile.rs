@@ -11,6 +11,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Serialize;
 use shared::credentials::{Bio, DisplayName, Email, Password};
+use shared::db::buckets::Bucket;
 use shared::db::profile::change::{self, Deletion};
 use shared::db::profile::{self, export};
 use shared::db::second_factor;
@@ -18,6 +19,7 @@ use shared::db::verification::{self, Wish};
 use shared::extract::{Caller, Fields};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
+use shared::rate_limit;
 use shared::second_factor::Vault;
 use shared::secret_token;
 
@@ -86,7 +88,7 @@ async fn show(State(Me { app, .. }): State<Me>, Bearer(claims): Bearer) -> Resul
 /// `PATCH /me {"display_name", "bio"}` → 200 `{user}`; what is left out stays, null takes it away.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
-/// `validation_failed`, `token_invalid`, `session_revoked`, `unavailable`.
+/// `validation_failed`, `token_invalid`, `session_revoked`, `rate_limited`, `unavailable`.
 #[utoipa::path(
     patch,
     path = "/me",
@@ -107,8 +109,15 @@ async fn update(
     let bio = fields.change("bio", Bio::parse);
     let (display_name, bio) = fields.finish(display_name.zip(bio))?;
     let (db, now) = (app.db.pool(), app.clock.now());
-    let changed = change::change(db, &claims, &display_name, &bio, &caller, now);
-    Ok(Json(Shown { user: app.db.run(changed).await?.into() }))
+    let (key, rate) =
+        (throttle::account_bucket("profile", claims.sub), app.settings.accounts.profile);
+    let (wish, bucket) = ((&display_name, &bio), Bucket { key: &key, rate });
+    let changed = change::change(db, &claims, wish, bucket, &caller, now);
+    match app.db.run(changed).await? {
+        Ok(profile) => Ok(Json(Shown { user: profile.into() })),
+        // Not remembered by this process: what changes nothing is let through all the same.
+        Err(until) => Err(rate_limit::refused("profile", rate, until, now)),
+    }
 }
 
 /// `DELETE /me {"password"}` → 204.
@@ -144,9 +153,9 @@ async fn remove(
     }
 }
 
-/// `GET /me/export` → 200, everything that is held about the caller.
+/// `GET /me/export` → 200, everything that is held about the caller, of what may be without end the newest.
 ///
-/// Problems: `token_invalid`, `session_revoked`, `unavailable`.
+/// Problems: `token_invalid`, `session_revoked`, `rate_limited`, `unavailable`.
 #[utoipa::path(
     get,
     path = "/me/export",
@@ -158,8 +167,7 @@ async fn remove(
         status = 200,
         description = "All of it",
         body = Object,
-        headers(("Cache-Control", description = "`no-store`")),
-        example = json!({ "exported_at": "2026-11-22T20:07:45.957587+00:00", "user": {} })
+        headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
 async fn export_all(
@@ -168,6 +176,7 @@ async fn export_all(
 ) -> Result<impl IntoResponse> {
     let (db, now) = (app.db.pool(), app.clock.now());
     let profile = app.db.run(profile::get(db, &claims, now)).await?;
+    throttle::account(&app, "export", app.settings.accounts.export, claims.sub, now).await?;
     let identifiers = [Some(profile.username), profile.email].into_iter().flatten();
     let subjects = identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase()));
     let subjects: Vec<_> = subjects.chain([second_factor::subject(claims.sub)]).collect();

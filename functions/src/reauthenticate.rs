@@ -1,7 +1,7 @@
 //! The password once more, before what a stolen session must not be enough for.
 
 use shared::access_token::Claims;
-use shared::credentials::{Identifier, Password};
+use shared::credentials::Password;
 use shared::db::profile;
 use shared::db::sign_in::{Account, CurrentPassword};
 use shared::extract::Caller;
@@ -23,7 +23,9 @@ pub(crate) struct Reauthenticated {
 }
 
 /// Checks the password of whoever calls. Counted, locked and limited as a sign-in by name is, and under
-/// the same counters: whoever holds a session has no more guesses than somebody without one.
+/// the same counters: whoever holds a session has no more guesses than somebody without one. The account
+/// is the session's, whatever it is called: an imported name may look like an address, which no sign-in
+/// takes for a name.
 ///
 /// # Errors
 /// 401 `session_revoked`, 403 `wrong_password`, 429 `rate_limited`, 503 `unavailable`.
@@ -36,9 +38,8 @@ pub(crate) async fn reauthenticate(
 ) -> Result<Reauthenticated> {
     let now = app.clock.now();
     let profile = app.db.run(profile::get(app.db.pool(), claims, now)).await?;
-    let Ok(identifier) = Identifier::parse(profile.username) else { return Err(wrong()) };
-    let attempt = Attempt::new(app, passwords, &identifier, caller);
-    let account = attempt.admit().await?.filter(|account| account.id == claims.sub);
+    let attempt = Attempt::again(app, passwords, (claims.sub, &profile.username), caller);
+    let account = attempt.admit().await?;
     let current = account.as_ref().and_then(|account| account.password.as_ref());
     let stored = current.map(|current| &current.stored);
     let verdict = passwords.verify(password, stored).await?;

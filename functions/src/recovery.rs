@@ -17,7 +17,6 @@ use shared::db::{self, verification};
 use shared::extract::{Caller, Fields};
 use shared::password::Passwords;
 use shared::problem::{Code, Problem, Result};
-use shared::rate_limit::{self, Refusal};
 use shared::secret_token::{self, Purpose, SecretToken};
 use shared::secrets::Links;
 
@@ -76,7 +75,7 @@ async fn forgot(
     let now = app.clock.now();
     throttle::network(&app, "recovery", app.settings.mail.network, &caller, now).await?;
     let rate = app.settings.mail.address;
-    let bucket = throttle::mail_bucket(&passwords, &email);
+    let bucket = throttle::mail_bucket(&passwords, &email.key());
     throttle::remembered(&app, "mail", rate, &bucket, now)?;
     let wish = Wish {
         email: &email,
@@ -87,10 +86,7 @@ async fn forgot(
     };
     match app.db.run(recovery::ask(app.db.pool(), wish, &caller, now)).await? {
         Ok(()) => Ok(StatusCode::ACCEPTED),
-        Err(until) => {
-            app.refusals.remember(bucket, Refusal { until, ask_again: until }, now);
-            Err(rate_limit::refused("mail", rate, until, now))
-        }
+        Err(until) => Err(throttle::empty(&app, "mail", rate, bucket, (until, now))),
     }
 }
 

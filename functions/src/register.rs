@@ -6,12 +6,14 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 use shared::credentials::{Email, Password, Username};
+use shared::db::buckets::Bucket;
 use shared::db::{self, users, verification};
 use shared::extract::{Caller, Fields, Invalid};
-use shared::password::Passwords;
+use shared::password::{Passwords, Stored};
 use shared::problem::{Code, Problem, Result};
 use shared::role::Role;
 use shared::secret_token;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::openapi::bodies;
@@ -65,38 +67,69 @@ struct Registered {
     responses((status = 201, description = "The account", body = Registered))
 )]
 async fn register(
-    State(Register { app, passwords }): State<Register>,
+    State(register): State<Register>,
     caller: Caller,
     fields: Fields,
 ) -> Result<(StatusCode, Json<Registered>)> {
+    let app = &register.app;
     if app.settings.registration == Registration::Closed {
         return Err(Problem::new(Code::RegistrationClosed));
     }
-    let wish = parse(&app, fields)?;
+    let wish = parse(app, fields)?;
     let now = app.clock.now();
-    throttle::network(&app, "register", app.settings.register_address, &caller, now).await?;
-    let mut names = vec![wish.username.as_str().to_owned()];
-    if let Some(email) = &wish.email {
-        throttle::mail(&app, &passwords, email, now).await?;
-        names.push(email.as_str().to_owned());
-    }
-    let strong = passwords.check_strength(app.settings.rules, &wish.password, names).await?;
-    strong.map_err(|invalid| Problem::validation(vec![invalid.at("/password")]))?;
-    let password = passwords.hash(&wish.password).await?;
+    throttle::network(app, "register", app.settings.register_address, &caller, now).await?;
+    let bucket = register.look_at_bucket(&wish, now).await?;
+    let password = register.hash(&wish).await?;
     let id = Uuid::now_v7();
-    let token = secret_token::new_id().map_err(|error| Problem::internal(&error))?;
-    let expires_at = now + app.settings.mail.verify_lifetime;
-    let email = wish.email.as_ref();
-    let email = email.map(|email| verification::Wish { email, token, expires_at });
-    let new = users::NewUser { id, username: &wish.username, password: &password, email };
-    let created = app.db.run(users::create(app.db.pool(), new, &caller, now)).await;
-    created.map_err(|error| match error {
-        db::Error::Constraint(name) if name == users::USERNAME_TAKEN => taken(),
-        error => error.into(),
-    })?;
+    register.create(id, &wish, &password, bucket, &caller, now).await?;
     let username = wish.username.as_str().to_owned();
     let user = User { id, username, roles: vec![Role::Member], created_at: now };
     Ok((StatusCode::CREATED, Json(Registered { user })))
+}
+
+impl Register {
+    /// The key of the address's bucket, if there is an address, unless that is empty. The statement that
+    /// makes the account takes from it: else whoever sends taken names would use somebody's mails up.
+    async fn look_at_bucket(&self, wish: &Wish, now: OffsetDateTime) -> Result<Option<Vec<u8>>> {
+        let Some(email) = &wish.email else { return Ok(None) };
+        let key = throttle::mail_bucket(&self.passwords, &email.key());
+        throttle::look(&self.app, "mail", self.app.settings.mail.address, &key, now).await?;
+        Ok(Some(key))
+    }
+
+    async fn hash(&self, wish: &Wish) -> Result<Stored> {
+        let names = [Some(wish.username.as_str()), wish.email.as_ref().map(Email::as_str)];
+        let names = names.into_iter().flatten().map(str::to_owned).collect();
+        let rules = self.app.settings.rules;
+        let strong = self.passwords.check_strength(rules, &wish.password, names).await?;
+        strong.map_err(|invalid| Problem::validation(vec![invalid.at("/password")]))?;
+        self.passwords.hash(&wish.password).await
+    }
+
+    async fn create(
+        &self,
+        id: Uuid,
+        wish: &Wish,
+        password: &Stored,
+        bucket: Option<Vec<u8>>,
+        caller: &Caller,
+        now: OffsetDateTime,
+    ) -> Result<()> {
+        let (app, rate) = (&self.app, self.app.settings.mail.address);
+        let token = secret_token::new_id().map_err(|error| Problem::internal(&error))?;
+        let expires_at = now + app.settings.mail.verify_lifetime;
+        let email = wish.email.as_ref().zip(bucket.as_deref()).map(|(email, key)| {
+            (verification::Wish { email, token, expires_at }, Bucket { key, rate })
+        });
+        let new = users::NewUser { id, username: &wish.username, password, email };
+        let created = app.db.run(users::create(app.db.pool(), new, caller, now)).await;
+        let created = created.map_err(|error| match error {
+            db::Error::Constraint(name) if name == users::USERNAME_TAKEN => taken(),
+            error => error.into(),
+        })?;
+        let key = bucket.unwrap_or_default();
+        created.map_err(|until| throttle::empty(app, "mail", rate, key, (until, now)))
+    }
 }
 
 fn parse(app: &App, mut fields: Fields) -> Result<Wish> {

@@ -1,4 +1,5 @@
-//! `GET /.well-known/jwks.json` and `GET /health` as a Lambda function.
+//! `GET /.well-known/jwks.json`, `GET /.well-known/change-password`, `GET /openapi.json` and `GET /health`
+//! as a Lambda function.
 
 use std::process::ExitCode;
 

@@ -54,8 +54,7 @@ pub(super) fn router(login: Login) -> Router {
         status = 200,
         description = "For `navigator.credentials.get`",
         body = Object,
-        headers(("Cache-Control", description = "`no-store`")),
-        example = json!({ "publicKey": { "challenge": "4Jp3b0mZ", "timeout": 300_000, "userVerification": "required" } })
+        headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
 async fn options(State(login): State<Login>, caller: Caller, fields: Fields) -> Result<Response> {

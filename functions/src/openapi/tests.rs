@@ -46,6 +46,31 @@ fn every_body_has_an_example() {
 }
 
 #[test]
+fn every_body_is_a_fixture() {
+    let document = document();
+    for (name, operation) in all(&document) {
+        let request = &operation["requestBody"];
+        let responses = operation["responses"].as_object().unwrap().iter();
+        let mut good = responses.filter(|(status, _)| status.starts_with('2'));
+        let Some((status, response)) = good.next() else { continue };
+        let bodies = [("request", request), ("response", response)];
+        let bodies = bodies.map(|(member, body)| (member, &body["content"][JSON]["example"]));
+        let held = bodies.into_iter().filter(|(_, example)| !example.is_null());
+        let id = operation["operationId"].as_str().unwrap();
+        // What it answers is the document itself.
+        if id == "openapi" || held.clone().count() == 0 {
+            continue;
+        }
+        let file = format!("shared/contracts/{id}.json");
+        let fixture = examples::fixture(id).unwrap_or_else(|| panic!("{name} has no {file}"));
+        assert_eq!(fixture["status"].to_string(), *status, "{file}");
+        for (member, example) in held {
+            assert_eq!(&fixture[member], example, "{file}: {member}");
+        }
+    }
+}
+
+#[test]
 fn every_operation_has_a_summary_a_tag_and_a_success_and_names_no_problem_in_its_text() {
     let document = document();
     for (name, operation) in all(&document) {

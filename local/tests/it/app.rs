@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
@@ -267,6 +268,17 @@ impl TestApp {
     /// A further connection of the owner's, for what waits while the others look on.
     pub(crate) async fn another_owner(&self) -> PgPool {
         PgPoolOptions::new().max_connections(1).connect(&self.database.url).await.unwrap()
+    }
+
+    /// Waits until a statement waits for a lock.
+    pub(crate) async fn until_one_waits(&self) {
+        let asked = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                                    WHERE NOT granted AND datname = current_database())";
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !sqlx::query_scalar::<_, bool>(asked).fetch_one(&self.owner).await.unwrap() {
+            assert!(Instant::now() < deadline, "nobody waits");
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A connection pool of the serving role's.

@@ -1,4 +1,4 @@
-//! `GET /.well-known/jwks.json` and `GET /health`.
+//! `GET /.well-known/jwks.json`, `GET /.well-known/change-password` and `GET /health`.
 
 use std::time::{Duration, Instant};
 
@@ -110,4 +110,22 @@ async fn a_silent_database_is_waited_for_once_by_all_who_ask_for_the_keys() {
         answer.assert_problem(503, "unavailable");
     }
     assert!(began.elapsed() < Duration::from_secs(20), "one by one: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn password_managers_are_led_to_the_page_to_change_a_password() {
+    for (public_url, page) in [
+        ("", "/account/password"),
+        ("https://app.example.com", "https://app.example.com/account/password"),
+        ("https://example.com/app/", "https://example.com/app/account/password"),
+    ] {
+        let app = TestApp::with(&[("PUBLIC_URL", public_url)]).await;
+        let answer = app.get("/.well-known/change-password").await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        assert_eq!(answer.headers["location"], page);
+        // By this one they find out whether a server answers 200 to whatever is asked.
+        let nothing =
+            "/.well-known/resource-that-should-not-exist-whose-status-code-should-not-be-200";
+        app.get(nothing).await.assert_problem(404, "not_found");
+    }
 }

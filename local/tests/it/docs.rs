@@ -19,7 +19,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
 }
 
 /// Every file of the checkout with this extension; what is built, fetched or private is left out.
-fn files(extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![root().to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -144,6 +144,20 @@ pub(crate) async fn options(app: &TestApp, token: &str) -> Answer {
     app.call(Method::POST, "/me/factors/passkey/options", token, Some(json!({}))).await
 }
 
+/// What a browser sends of a new passkey.
+pub(crate) fn credential(authenticator: &Authenticator, challenge: &[u8]) -> Value {
+    let (client_data, attestation) = authenticator.create(challenge);
+    let [id, client_data, attestation] =
+        [&authenticator.id, &client_data, &attestation].map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
+    json!({
+        "id": id, "rawId": id, "type": "public-key", "clientExtensionResults": {},
+        "response": {
+            "clientDataJSON": client_data, "attestationObject": attestation,
+            "transports": ["internal"],
+        },
+    })
+}
+
 /// Sends a new passkey, whatever becomes of it.
 pub(crate) async fn add(
     app: &TestApp,
@@ -151,16 +165,6 @@ pub(crate) async fn add(
     authenticator: &Authenticator,
     challenge: &[u8],
 ) -> Answer {
-    let (client_data, attestation) = authenticator.create(challenge);
-    let [id, client_data, attestation] =
-        [&authenticator.id, &client_data, &attestation].map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
-    let credential = json!({
-        "id": id, "rawId": id, "type": "public-key", "clientExtensionResults": {},
-        "response": {
-            "clientDataJSON": client_data, "attestationObject": attestation,
-            "transports": ["internal"],
-        },
-    });
-    let body = json!({ "name": "Phone", "credential": credential });
+    let body = json!({ "name": "Phone", "credential": credential(authenticator, challenge) });
     app.call(Method::POST, "/me/factors/passkey", token, Some(body)).await
 }

@@ -112,3 +112,16 @@ async fn old_rows_of_the_audit_log_go_in_steps_and_no_others() {
         sqlx::query("SELECT audit_prune(1, interval '400 days')").execute(&mut *transaction).await;
     assert!(refused.unwrap_err().to_string().contains("permission denied"));
 }
+
+#[tokio::test]
+async fn every_foreign_key_has_an_index() {
+    let app = TestApp::start().await;
+    let without = "SELECT c.conname::text FROM pg_constraint c
+         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+         WHERE c.contype = 'f' AND (cardinality(c.conkey) > 1 OR NOT EXISTS (
+             SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indkey[0] = a.attnum
+                 AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid)
+                                           = format('(%I IS NOT NULL)', a.attname))))";
+    let without: Vec<String> = sqlx::query_scalar(without).fetch_all(&app.owner).await.unwrap();
+    assert!(without.is_empty(), "deleting an account reads a whole table for each of {without:?}");
+}

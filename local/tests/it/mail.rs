@@ -176,6 +176,15 @@ async fn a_link_that_no_longer_works_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_link_is_not_sent_to_an_address_that_the_account_no_longer_has() {
+    let app = TestApp::start().await;
+    forget(&app, "ann", "ann@example.org").await;
+    app.own("ann", "new@example.org").await;
+    assert!(app.mails().await.is_empty());
+    assert_eq!(outbox(&app).await, [ended("reset", 1, "obsolete")]);
+}
+
+#[tokio::test]
 async fn the_outbox_holds_neither_text_nor_token_nor_address() {
     let app = TestApp::start().await;
     forget(&app, "ann", "ann@example.org").await;

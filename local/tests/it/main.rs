@@ -6,6 +6,7 @@ mod app;
 mod authenticator;
 #[cfg(target_os = "linux")]
 mod aws;
+mod contracts;
 mod database;
 mod discovery;
 mod docs;

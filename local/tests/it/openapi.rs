@@ -151,3 +151,19 @@ fn summaries_are_the_sentences_of_the_page() {
         assert_eq!(summary, said.to_lowercase(), "{}", operation.name());
     }
 }
+
+#[test]
+fn no_limit_is_left_on_for_the_fuzzer() {
+    let sources = docs::files("rs").into_iter();
+    let settings = sources.filter(|path| path.to_str().unwrap().contains("src/settings"));
+    let settings: Vec<String> = settings.map(docs::read).collect();
+    let quoted = settings.iter().flat_map(|source| source.split("\"LIMIT_").skip(1));
+    let limits = quoted.filter_map(|rest| rest.split('"').next());
+    let is_name =
+        |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let limits = limits.filter(is_name);
+    let named: BTreeSet<String> = limits.map(|name| format!("LIMIT_{name}")).collect();
+    assert!(named.len() > 6, "{named:?}");
+    let off: BTreeSet<String> = tools::limits().into_iter().map(str::to_owned).collect();
+    assert!(named.is_subset(&off), "{:?} are left on", &named - &off);
+}

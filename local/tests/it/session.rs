@@ -1,6 +1,7 @@
 //! `POST /token/refresh`, `POST /logout`, `GET /me/sessions`, `DELETE /me/sessions/{id}`.
 
 mod cookie;
+mod ended;
 mod reuse;
 
 use std::time::Duration;
@@ -252,4 +253,19 @@ async fn every_node_is_told_when_a_session_ends() {
     log_out(&app, &second.access, "others").await;
     assert_eq!(node.recv().await.unwrap().payload(), format!("user {}", claims.sub));
     me(&app, &third.access).await.assert_problem(401, "session_revoked");
+}
+
+#[tokio::test]
+async fn a_logout_of_others_where_there_are_none_writes_nothing() {
+    let app = TestApp::start().await;
+    app.user("ann").await;
+    let [there, here] = [app.sign_in("ann").await, app.sign_in("ann").await];
+    let mut log = app.audit().await;
+    for _ in 0..3 {
+        let answer = log_out(&app, &here.access, "others").await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    }
+    me(&app, &there.access).await.assert_problem(401, "session_revoked");
+    log.push("authn_token_revoked".to_owned());
+    assert_eq!(app.audit().await, log, "one row");
 }

@@ -1,6 +1,6 @@
 //! `/users` and `GET /audit`.
 
-mod access;
+pub(crate) mod access;
 mod audit;
 mod send_reset;
 

@@ -14,6 +14,53 @@ use crate::settings::Rate;
 /// As far ahead as a bucket ever looks, so that no rate leads out of the calendar.
 const FAR: Duration = Duration::from_hours(10 * 365 * 24);
 
+/// A bucket that a statement takes one from beside what else it does, so that what fails takes nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket<'a> {
+    /// Its key.
+    pub key: &'a [u8],
+    /// How fast it fills; without one it is never empty.
+    pub rate: Option<Rate>,
+}
+
+impl Bucket<'_> {
+    /// Seconds that one takes to refill.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        self.rate.map(|rate| rate.interval().as_secs_f64())
+    }
+
+    /// The latest arrival time that still lets one be taken.
+    pub(super) fn full_at(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        self.rate.map(|rate| full_at(rate, now))
+    }
+
+    /// Until when a bucket was empty that nothing could be taken from.
+    pub(super) fn free_at(
+        &self,
+        tat: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> OffsetDateTime {
+        self.rate.map_or(now, |rate| free_at(tat, rate, now))
+    }
+}
+
+/// Until when the bucket is empty, if it is. Nothing is taken.
+///
+/// # Errors
+/// The statement's.
+pub async fn look(
+    db: impl PgExecutor<'_>,
+    key: &[u8],
+    rate: Rate,
+    now: OffsetDateTime,
+) -> Result<Option<OffsetDateTime>, Error> {
+    let full_at = full_at(rate, now);
+    let found =
+        sqlx::query_scalar!("SELECT tat FROM buckets WHERE key = $1 AND tat > $2", key, full_at);
+    let tat = found.fetch_optional(db).await?;
+    Ok(tat.map(|tat| free_at(Some(tat), rate, now)))
+}
+
 /// Takes one from the bucket; `Err(until)` inside when it is empty until then.
 ///
 /// A refusal writes nothing: the upsert only runs when the row read first lets it. Only a request that

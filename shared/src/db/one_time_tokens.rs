@@ -47,7 +47,9 @@ pub(super) async fn hold_user(transaction: impl PgExecutor<'_>, token: Uuid) -> 
     Ok(())
 }
 
-/// The token of this id, if it was neither used nor is too old, and its user is active.
+/// The token of this id, if it was neither used nor is too old, its user is active and has set no
+/// password since it was made; one that resets a password, only while the address that it was mailed to is
+/// the account's.
 ///
 /// # Errors
 /// The statement's.
@@ -59,7 +61,10 @@ pub async fn find_live(
     let row = sqlx::query!(
         "SELECT t.kind, t.target, u.id, u.username_key, u.email_key
          FROM one_time_tokens t JOIN users u ON u.id = t.user_id
-         WHERE t.id = $1 AND t.used_at IS NULL AND t.expires_at > $2 AND u.status = 'active'",
+         WHERE t.id = $1 AND t.used_at IS NULL AND t.expires_at > $2 AND u.status = 'active'
+           AND (t.kind <> 'reset' OR t.target = u.email)
+           AND NOT EXISTS (SELECT FROM passwords p
+                           WHERE p.user_id = u.id AND p.changed_at > t.created_at)",
         id,
         now,
     )

@@ -4,6 +4,9 @@
 /// then; a caller without it gets an audit row of their own, and the statement must select nothing for
 /// them. It answers with a row in any case, so that [`judge`] can tell who was refused.
 ///
+/// Of the refusals of one account twenty are written down, and then one a minute, so that nobody fills
+/// the log by asking. No setting: it bounds what is kept, not what anybody may do.
+///
 /// The parameters `$6` to `$10` are the roles that have the permission, the caller's address, agent and
 /// request, and the permission; the statement's own begin at `$11`.
 macro_rules! permitted {
@@ -12,11 +15,23 @@ macro_rules! permitted {
         $crate::db::sessions::checked!(
             $mode ", permitted AS (
                  SELECT FROM caller WHERE roles && $6::text[]
+             ), refused AS (
+                 SELECT 'denied '::bytea || uuid_send(id) AS key FROM caller
+                 WHERE NOT EXISTS (SELECT FROM permitted)
+             ), noted AS (
+                 INSERT INTO buckets AS bucket (key, tat)
+                 SELECT key, $3::timestamptz + interval '1 minute' FROM refused
+                 WHERE NOT EXISTS (SELECT FROM buckets full_one WHERE full_one.key = refused.key
+                                   AND full_one.tat > $3 + interval '19 minutes')
+                 ON CONFLICT (key) DO UPDATE
+                 SET tat = greatest(bucket.tat, $3) + interval '1 minute'
+                 WHERE bucket.tat <= $3 + interval '19 minutes'
+                 RETURNING tat
              ), denied AS (
                  INSERT INTO audit (at, event, actor, session, address, user_agent, request_id, detail)
                  SELECT $3, 'authz_fail', id, session, $7::text::inet, $8, $9,
                         jsonb_build_object('permission', $10::text)
-                 FROM caller WHERE NOT EXISTS (SELECT FROM permitted)
+                 FROM caller WHERE EXISTS (SELECT FROM noted)
              )" $sql,
             $claims,
             $now,

@@ -107,7 +107,8 @@ pub struct NewPassword<'a> {
 
 /// Uses the token and sets the password: ends every session, tells the nodes, forgets failures, voids every other token
 /// of the account, puts a notice into the outbox and writes the audit row, in one transaction. `false`
-/// when the token was used, replaced or voided meanwhile; then nothing is done. Factors stay.
+/// when the token was used, replaced or voided meanwhile, or is for an address or from before a password
+/// that the account no longer has; then nothing is done. Factors stay.
 ///
 /// # Errors
 /// The statement's.
@@ -124,8 +125,13 @@ pub async fn reset(
         r#"WITH used AS (
                -- Of uses at once the first updates the row; the others wait for it and then find it
                -- used.
-               UPDATE one_time_tokens SET used_at = $2
+               UPDATE one_time_tokens t SET used_at = $2
                WHERE id = $1 AND used_at IS NULL AND expires_at > $2
+                 -- Another address or password voids a token. One that was being made at that very
+                 -- moment was not there to be voided, and is told apart here.
+                 AND (kind <> 'reset' OR target = (SELECT email FROM users WHERE id = t.user_id))
+                 AND NOT EXISTS (SELECT FROM passwords p
+                                 WHERE p.user_id = t.user_id AND p.changed_at > t.created_at)
                RETURNING user_id
            ), account AS (
                -- User, password, failures: locked in the order in which a sign-in locks them.

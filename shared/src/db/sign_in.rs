@@ -58,6 +58,27 @@ pub struct CurrentPassword {
     pub changed_at: OffsetDateTime,
 }
 
+/// Whose sign-in it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Whom<'a> {
+    /// Of whoever has this name or address.
+    Identifier(&'a Identifier),
+    /// Of this account, which has a session and types its password once more.
+    Account(Uuid),
+}
+
+impl Whom<'_> {
+    /// The username, the address or the id to look for.
+    fn keys(&self) -> (Option<&str>, Option<&str>, Option<Uuid>) {
+        match self {
+            Self::Identifier(identifier) => {
+                (identifier.username_key(), identifier.email_key(), None)
+            }
+            Self::Account(id) => (None, None, Some(*id)),
+        }
+    }
+}
+
 /// Looks up the account, checks lock and stop, and takes one from the address's bucket, in one
 /// statement. A refusal writes nothing.
 ///
@@ -65,12 +86,13 @@ pub struct CurrentPassword {
 /// The statement's.
 pub async fn admit(
     db: impl PgExecutor<'_>,
-    identifier: &Identifier,
+    whom: Whom<'_>,
     at: Place<'_>,
     bucket: &[u8],
     limits: &Limits,
     now: OffsetDateTime,
 ) -> Result<Admission, Error> {
+    let (username, email, id) = whom.keys();
     let row = sqlx::query_as!(
         Row,
         r#"WITH account AS (
@@ -78,7 +100,7 @@ pub async fn admit(
                       u.second_factor, p.scheme, p.pepper_id, p.hash, p.changed_at,
                       ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles
                FROM users u LEFT JOIN passwords p ON p.user_id = u.id
-               WHERE u.username_key = $1 OR u.email_key = $2
+               WHERE u.username_key = $1 OR u.email_key = $2 OR u.id = $11
            ), here AS (
                SELECT locked_until, known_until FROM failures WHERE subject = $3 AND network = $4
            ), barred AS (
@@ -105,8 +127,8 @@ pub async fn admit(
                   scheme AS "scheme?", pepper_id, hash AS "hash?", changed_at AS "changed_at?",
                   second_factor AS "second_factor?"
            FROM barred LEFT JOIN account ON true"#,
-        identifier.username_key(),
-        identifier.email_key(),
+        username,
+        email,
         at.subject,
         at.network,
         now - limits.forget,
@@ -115,6 +137,7 @@ pub async fn admit(
         bucket,
         limits.address.map(|rate| rate.interval().as_secs_f64()),
         limits.address.map(|rate| buckets::full_at(rate, now)),
+        id,
     )
     .fetch_one(db)
     .await?;

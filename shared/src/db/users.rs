@@ -9,6 +9,7 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::buckets::Bucket;
 use super::{Error, verification};
 use crate::credentials::Username;
 use crate::extract::Caller;
@@ -27,8 +28,8 @@ pub struct NewUser<'a> {
     pub username: &'a Username,
     /// Its password, hashed.
     pub password: &'a Stored,
-    /// The address it asks for.
-    pub email: Option<verification::Wish<'a>>,
+    /// The address it asks for, and the bucket of mails to that.
+    pub email: Option<(verification::Wish<'a>, Bucket<'a>)>,
 }
 
 /// Lets one transaction at a time change an account, until its end. A statement of its own: the next one
@@ -44,8 +45,10 @@ pub(super) async fn hold(transaction: impl PgExecutor<'_>, id: Uuid) -> Result<(
     Ok(())
 }
 
-/// Makes an account with role `member`, the token and mail for the address it asks for, and its audit
-/// row, in one statement. Whether somebody owns the address is not looked at: the courier does that.
+/// Makes an account with role `member`, the token and mail for the address it asks for, taken from the
+/// bucket of that, and its audit row, in one statement: a registration that fails takes nothing. Whether
+/// somebody owns the address is not looked at: the courier does that. `Err(until)` inside when the bucket
+/// is empty; then nothing is written.
 ///
 /// # Errors
 /// [`Error::Constraint`] with [`USERNAME_TAKEN`], or the statement's.
@@ -54,11 +57,24 @@ pub async fn create(
     new: NewUser<'_>,
     caller: &Caller,
     now: OffsetDateTime,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "WITH account AS (
+) -> Result<Result<(), OffsetDateTime>, Error> {
+    let (email, bucket) = new.email.unzip();
+    let row = sqlx::query!(
+        r#"WITH seen AS (
+             SELECT tat FROM buckets WHERE key = $15
+         ), taken AS (
+             INSERT INTO buckets AS bucket (key, tat)
+             SELECT $15::bytea, $4::timestamptz + $16::float8 * interval '1 second'
+             WHERE $16::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM seen WHERE tat > $17)
+             ON CONFLICT (key) DO UPDATE
+             SET tat = greatest(bucket.tat, $4) + $16::float8 * interval '1 second'
+             WHERE bucket.tat <= $17
+             RETURNING tat
+         ), admitted AS (
+             SELECT WHERE $16::float8 IS NULL OR EXISTS (SELECT FROM taken)
+         ), account AS (
              INSERT INTO users (id, username, username_key, created_at)
-             VALUES ($1, $2, $3, $4) RETURNING id
+             SELECT $1::uuid, $2, $3, $4 FROM admitted RETURNING id
          ), secret AS (
              INSERT INTO passwords (user_id, scheme, pepper_id, hash, changed_at)
              SELECT id, $5, $6, $7, $4 FROM account
@@ -73,9 +89,11 @@ pub async fn create(
          ), mail AS (
              INSERT INTO outbox (id, kind, user_id, token_id, created_at, next_at)
              SELECT $14::uuid, 'verify', user_id, id, $4, $4 FROM token
+         ), logged AS (
+             INSERT INTO audit (at, event, actor, subject, address, user_agent, request_id)
+             SELECT $4, 'user_created', id, id, $8::text::inet, $9, $10 FROM account
          )
-         INSERT INTO audit (at, event, actor, subject, address, user_agent, request_id)
-         SELECT $4, 'user_created', id, id, $8::text::inet, $9, $10 FROM account",
+         SELECT EXISTS (SELECT FROM admitted) AS "admitted!", (SELECT tat FROM seen) AS tat"#,
         new.id,
         new.username.as_str(),
         new.username.key(),
@@ -86,14 +104,20 @@ pub async fn create(
         caller.address.0.to_string(),
         caller.user_agent,
         caller.request_id,
-        new.email.map(|wish| wish.token),
-        new.email.map(|wish| wish.email.as_str()),
-        new.email.map(|wish| wish.expires_at),
+        email.map(|wish| wish.token),
+        email.map(|wish| wish.email.as_str()),
+        email.map(|wish| wish.expires_at),
         Uuid::now_v7(),
+        bucket.map(|bucket| bucket.key),
+        bucket.and_then(|bucket| bucket.seconds()),
+        bucket.and_then(|bucket| bucket.full_at(now)),
     )
-    .execute(db)
+    .fetch_one(db)
     .await?;
-    Ok(())
+    Ok(match bucket {
+        Some(bucket) if !row.admitted => Err(bucket.free_at(row.tat, now)),
+        _ => Ok(()),
+    })
 }
 
 /// An account that is made for somebody.

@@ -54,8 +54,7 @@ pub(super) fn router(factors: Factors) -> Router {
         status = 200,
         description = "For `navigator.credentials.create`",
         body = Object,
-        headers(("Cache-Control", description = "`no-store`")),
-        example = json!({ "publicKey": { "challenge": "4Jp3b0mZ", "timeout": 300_000, "userVerification": "required" } })
+        headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
 async fn begin(
@@ -89,8 +88,7 @@ async fn begin(
     responses((
         status = 201,
         description = "It is added",
-        body = Object,
-        example = json!({ "id": "01a204df-33f8-7010-bc6a-60735c16645d" })
+        body = Object
     ))
 )]
 async fn add(

@@ -50,8 +50,7 @@ pub(super) fn router(factors: Factors) -> Router {
         status = 201,
         description = "What the app needs",
         body = Object,
-        headers(("Cache-Control", description = "`no-store`")),
-        example = json!({ "id": "01a204df-33f8-7010-bc6a-60735c16645d", "secret": "JBSWY3DPEHPK3PXP", "uri": "otpauth://totp/Keywire:example" })
+        headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
 async fn begin(
@@ -89,8 +88,7 @@ async fn begin(
         status = 200,
         description = "The recovery codes, shown once",
         body = Object,
-        headers(("Cache-Control", description = "`no-store`")),
-        example = json!({ "id": "01a204df-33f8-7010-bc6a-60735c16645d", "recovery_codes": ["7k3m-9qtx-p2vd"] })
+        headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
 async fn confirm(
@@ -135,8 +133,7 @@ async fn confirm(
         status = 200,
         description = "The new codes, shown once",
         body = Object,
-        headers(("Cache-Control", description = "`no-store`")),
-        example = json!({ "recovery_codes": ["7k3m-9qtx-p2vd"] })
+        headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
 async fn renew_recovery_codes(

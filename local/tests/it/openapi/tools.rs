@@ -54,19 +54,16 @@ async fn the_document_is_valid_and_its_examples_fit_their_schemas() {
     assert!(said.ends_with("examples fit\n"), "{said}");
 }
 
+/// Every limit that `cargo run` can be told, and what locks.
+pub(super) fn limits() -> Vec<&'static str> {
+    let all = local::settings::variables();
+    let names = all.iter().map(|variable| variable.name);
+    names.filter(|name| name.starts_with("LIMIT_")).chain(["LOCK_AFTER", "LOCK_STOP"]).collect()
+}
+
 /// A process without limits, so that nothing is refused before it is looked at.
 async fn without_limits(given: &Given) -> Keywire {
-    let off = [
-        "LIMIT_LOGIN_ADDRESS",
-        "LIMIT_REGISTER_ADDRESS",
-        "LIMIT_REFRESH_ADDRESS",
-        "LIMIT_PASSKEY_ADDRESS",
-        "LIMIT_MAIL_ADDRESS",
-        "LIMIT_RECOVERY_ADDRESS",
-        "LOCK_AFTER",
-        "LOCK_STOP",
-    ];
-    let start = off.iter().fold(given.start(), |start, name| start.env(name, "off"));
+    let start = limits().into_iter().fold(given.start(), |start, name| start.env(name, "off"));
     start.ready().await
 }
 

@@ -1,4 +1,4 @@
-//! `PATCH /me`, `DELETE /me`, `POST /me/password`, `GET /me/export`.
+//! `PATCH /me`, `DELETE /me`, `POST /me/password`.
 
 use std::time::Duration;
 
@@ -6,8 +6,6 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp, credentials};
-use crate::authenticator::Authenticator;
-use crate::enrolled::{ORIGIN, PARTY, PUBLIC_URL, Passkey, TotpApp};
 
 async fn patch(app: &TestApp, token: &str, body: Value) -> Answer {
     app.call(Method::PATCH, "/me", token, Some(body)).await
@@ -49,6 +47,49 @@ async fn a_profile_is_unicode_and_each_field_changes_alone() {
         (&Value::Null, &json!(bio))
     );
     assert_eq!(app.audit().await[2..], ["user_updated", "user_updated", "user_updated"]);
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_is_not_written_down() {
+    let app = TestApp::start().await;
+    app.user("ann").await;
+    let ann = app.sign_in("ann").await;
+    assert_eq!(patch(&app, &ann.access, json!({ "bio": "hello" })).await.status, StatusCode::OK);
+    let row = "SELECT xmin::text FROM users";
+    let row = async || -> String { sqlx::query_scalar(row).fetch_one(&app.owner).await.unwrap() };
+    let (log, before) = (app.audit().await, row().await);
+    for body in [json!({}), json!({ "bio": " hello " }), json!({ "display_name": null })] {
+        let answer = patch(&app, &ann.access, body).await;
+        assert_eq!((answer.status, &answer.body["user"]["bio"]), (StatusCode::OK, &json!("hello")));
+    }
+    assert_eq!((app.audit().await, row().await), (log, before));
+}
+
+#[tokio::test]
+async fn an_account_changes_its_profile_so_often_and_writes_no_more_rows() {
+    let app = TestApp::with(&[("LIMIT_PROFILE_ACCOUNT", "2/h burst 2")]).await;
+    for name in ["ann", "bob"] {
+        app.user(name).await;
+    }
+    let [here, there] = [app.sign_in("ann").await, app.sign_in("ann").await];
+    for bio in ["first", "second"] {
+        assert_eq!(patch(&app, &here.access, json!({ "bio": bio })).await.status, StatusCode::OK);
+    }
+    let log = app.audit().await;
+    for token in [&here.access, &there.access] {
+        let refused = patch(&app, token, json!({ "bio": "third" })).await;
+        refused.assert_problem(429, "rate_limited");
+        assert_eq!(refused.headers["ratelimit-policy"], "\"profile\";q=2;w=3600");
+        assert_eq!(refused.headers["retry-after"], "1800");
+    }
+    let same = patch(&app, &here.access, json!({ "bio": "second" })).await;
+    assert_eq!((same.status, &same.body["user"]["bio"]), (StatusCode::OK, &json!("second")));
+    assert_eq!(app.audit().await, log);
+    let bob = app.sign_in("bob").await;
+    assert_eq!(patch(&app, &bob.access, json!({ "bio": "mine" })).await.status, StatusCode::OK);
+    app.clock.advance(Duration::from_mins(30));
+    let later = patch(&app, &here.access, json!({ "bio": "third" })).await;
+    assert_eq!(later.status, StatusCode::OK, "{later:?}");
 }
 
 #[tokio::test]
@@ -135,6 +176,27 @@ async fn wrong_passwords_of_a_session_are_counted_and_lock_as_at_sign_in() {
 }
 
 #[tokio::test]
+async fn an_imported_name_that_is_an_address_types_its_password_once_more() {
+    let app = TestApp::start().await;
+    for name in ["ann", "bob"] {
+        app.user(name).await;
+    }
+    let ann = app.sign_in("ann").await;
+    let rename = "UPDATE users SET username = 'Ann@old.example', username_key = 'ann@old.example'
+                  WHERE username = 'ann'";
+    sqlx::query(rename).execute(&app.owner).await.unwrap();
+    app.own("Ann@old.example", "ann@new.example").await;
+    // By now the old address is somebody else's.
+    app.own("bob", "ann@old.example").await;
+    let guess = change_password(&app, &ann.access, "a guess", "correct horse").await;
+    guess.assert_problem(403, "wrong_password");
+    let answer = change_password(&app, &ann.access, "password123", "correct horse").await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    assert_eq!(app.login("ann@new.example", "correct horse").await.status, StatusCode::OK);
+    assert_eq!(delete(&app, &ann.access, "correct horse").await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn of_two_changes_of_a_password_at_once_one_is_made() {
     let app = TestApp::with(&[("BCRYPT_COST", "6")]).await;
     app.user("ann").await;
@@ -208,64 +270,4 @@ async fn the_last_administrator_cannot_delete_themselves() {
     assert_eq!(me(&app, &ann.access).await.status, StatusCode::OK);
     app.make_admin("bob").await;
     assert_eq!(delete(&app, &ann.access, "password123").await.status, StatusCode::NO_CONTENT);
-}
-
-#[tokio::test]
-async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
-    let app = TestApp::with(&[PUBLIC_URL]).await;
-    app.user("ann").await;
-    app.user("bob").await;
-    app.make_admin("bob").await;
-    let [first, _] = [app.sign_in("ann").await, app.sign_in("ann").await];
-    let bob = app.sign_in("bob").await;
-    let id = me(&app, &first.access).await.body["user"]["id"].as_str().unwrap().to_owned();
-    app.call(Method::POST, &format!("/users/{id}/unlock"), &bob.access, None).await;
-    TotpApp::enrol(&app, &first.access).await;
-    Passkey::enrol(&app, &first.access, Authenticator::es256(ORIGIN, PARTY)).await;
-    app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
-    patch(&app, &first.access, json!({ "bio": "hello" })).await;
-    let answer = app.call(Method::GET, "/me/export", &first.access, None).await;
-    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    assert_eq!(answer.headers["cache-control"], "no-store");
-    let all = &answer.body;
-    assert_eq!((&all["user"]["username"], &all["user"]["bio"]), (&json!("ann"), &json!("hello")));
-    let count = |name: &str| all[name].as_array().unwrap().len();
-    assert_eq!(
-        [count("roles"), count("sessions"), count("sign_ins"), count("audit")],
-        [1, 2, 1, 8]
-    );
-    for entry in all["audit"].as_array().unwrap() {
-        let is_own = entry["actor"].is_null() || entry["actor"] == *id;
-        assert_eq!(entry.get("address").is_some(), is_own, "{entry}");
-        assert_eq!(entry.get("session").is_some(), is_own, "{entry}");
-    }
-    assert_eq!(count("passkeys"), 1);
-    assert_eq!(all["authenticator_app"]["recovery_codes_left"], 10);
-    assert!(all["password"]["changed_at"].is_string());
-    assert_eq!((&all["links"], &all["mails"]), (&json!([]), &json!([])));
-    let text = all.to_string();
-    for secret in ["salt", "sealed", "$2b$", "bob"] {
-        assert!(!text.contains(secret), "{secret}: {text}");
-    }
-    // Whatever a later table holds about a user has to be added.
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT table_name::text FROM information_schema.columns
-         WHERE table_schema = 'public' AND column_name = 'user_id' ORDER BY 1",
-    )
-    .fetch_all(&app.owner)
-    .await
-    .unwrap();
-    // But for challenges, which are gone in minutes.
-    let exported = [
-        "one_time_tokens",
-        "outbox",
-        "passkeys",
-        "passwords",
-        "recovery_codes",
-        "sessions",
-        "totp",
-        "user_roles",
-    ];
-    let kept = tables.iter().filter(|table| *table != "challenges");
-    assert!(kept.eq(exported.iter()), "add it to the export: {tables:?}");
 }

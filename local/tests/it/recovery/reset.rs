@@ -172,3 +172,46 @@ async fn a_disabled_account_gets_no_link_and_its_old_one_does_not_work() {
     assert_eq!(forgot(&app, EMAIL).await.status, StatusCode::ACCEPTED);
     assert_eq!(app.mails().await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_link_to_an_address_that_the_account_no_longer_has_does_not_work() {
+    let app = with_ann(&[]).await;
+    let token = forgotten(&app).await;
+    // As a change of the address leaves a link that was being made at that very moment.
+    app.own("ann", "new@example.org").await;
+    reset(&app, &token, NEW).await.assert_problem(400, "link_invalid");
+    assert_eq!(app.passwords.rounds(), 1 << 4, "nothing was hashed");
+    assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_link_from_before_the_last_password_does_not_work() {
+    let app = with_ann(&[]).await;
+    let token = forgotten(&app).await;
+    let later = app.clock.now() + Duration::from_secs(1);
+    let change = sqlx::query("UPDATE passwords SET changed_at = $1").bind(later);
+    change.execute(&app.owner).await.unwrap();
+    reset(&app, &token, NEW).await.assert_problem(400, "link_invalid");
+}
+
+#[tokio::test]
+async fn an_address_or_password_that_changes_while_a_link_is_used_voids_it() {
+    for change in [
+        "UPDATE users SET email = 'new@example.org', email_key = 'new@example.org'",
+        "UPDATE passwords SET changed_at = changed_at + interval '1 s'",
+    ] {
+        let app = with_ann(&[]).await;
+        let token = forgotten(&app).await;
+        let mut changing = app.owner.begin().await.unwrap();
+        for statement in ["SELECT FROM users FOR UPDATE", change] {
+            sqlx::query(statement).execute(&mut *changing).await.unwrap();
+        }
+        let committed = async {
+            app.until_one_waits().await;
+            changing.commit().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(reset(&app, &token, NEW), committed);
+        answer.assert_problem(400, "link_invalid");
+        assert_eq!(app.login("ann", "password123").await.status, StatusCode::OK);
+    }
+}

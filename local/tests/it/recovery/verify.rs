@@ -175,3 +175,39 @@ async fn registrations_with_one_address_are_limited_like_all_mail_to_it() {
     let without = app.post("/register", credentials("user3", "password123")).await;
     assert_eq!(without.status, StatusCode::CREATED);
 }
+
+#[tokio::test]
+async fn registrations_that_fail_take_nothing_from_the_limit_of_an_address() {
+    let app = TestApp::with(&[("PASSWORD_POLICY", "strict")]).await;
+    let strong = "correct horse battery";
+    let wish = async |name: &str, password: &str| {
+        let body = json!({ "username": name, "password": password, "email": EMAIL });
+        app.post("/register", body).await
+    };
+    assert_eq!(wish("taken", strong).await.status, StatusCode::CREATED);
+    for _ in 0..4 {
+        wish("taken", strong).await.assert_problem(409, "username_taken");
+        wish("another", "password123").await.assert_problem(422, "validation_failed");
+    }
+    for name in ["second", "third"] {
+        assert_eq!(wish(name, strong).await.status, StatusCode::CREATED);
+    }
+    let rounds = app.passwords.rounds();
+    wish("fourth", strong).await.assert_problem(429, "rate_limited");
+    assert_eq!(app.passwords.rounds(), rounds, "nothing was hashed");
+}
+
+#[tokio::test]
+async fn of_registrations_at_once_an_address_gets_three_mails() {
+    let app = TestApp::with(&[("DATABASE_POOL", "8")]).await;
+    let names: Vec<String> = (0..8).map(|n| format!("user{n}")).collect();
+    let answers = join_all(names.iter().map(|name| register(&app, name, EMAIL))).await;
+    let made = answers.iter().filter(|answer| answer.status == StatusCode::CREATED).count();
+    assert_eq!(made, 3, "{answers:?}");
+    for answer in answers.iter().filter(|answer| answer.status != StatusCode::CREATED) {
+        answer.assert_problem(429, "rate_limited");
+    }
+    let accounts: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&app.owner).await.unwrap();
+    assert_eq!((accounts, app.mails().await.len()), (3, 3));
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, Request, StatusCode};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
@@ -79,4 +79,38 @@ async fn who_is_refused_for_want_of_a_permission_is_in_the_log() {
     let entry = &page.body["entries"][0];
     assert_eq!(entry["actor"], Value::String(id(&app, "ann").await));
     assert_eq!(entry["detail"]["permission"], "audit:read");
+}
+
+#[tokio::test]
+async fn who_is_refused_again_and_again_does_not_fill_the_log() {
+    let (app, _) = app(&["ann", "bob"]).await;
+    let (ann, bob) = (app.sign_in("ann").await, app.sign_in("bob").await);
+    let refusals = async || {
+        let log = app.audit().await;
+        log.iter().filter(|event| *event == "authz_fail").count()
+    };
+    for path in ["/audit", "/users", "/users/x"].iter().cycle().take(45) {
+        get(&app, &ann, path).await.assert_problem(403, "forbidden");
+    }
+    assert_eq!(refusals().await, 20);
+    get(&app, &bob, "/audit").await.assert_problem(403, "forbidden");
+    assert_eq!(refusals().await, 21, "each account has its own");
+    app.clock.advance(Duration::from_mins(1));
+    for _ in 0..3 {
+        get(&app, &ann, "/audit").await.assert_problem(403, "forbidden");
+    }
+    assert_eq!(refusals().await, 22, "one a minute");
+}
+
+#[tokio::test]
+async fn control_characters_of_a_user_agent_are_not_written_down() {
+    let (app, admin) = app(&[]).await;
+    // C1's control sequence introducer colours a terminal as ESC [ does, which HTTP lets nobody send.
+    let agent = HeaderValue::from_bytes("odd\u{9b}31m\tagent".as_bytes()).unwrap();
+    let body = r#"{"username":"root1","password":"wrong password"}"#;
+    let request = Request::post("/login").header("content-type", "application/json");
+    let request = request.header("user-agent", agent).body(body.into()).unwrap();
+    app.send(request).await.assert_problem(401, "invalid_credentials");
+    let page = get(&app, &admin, "/audit?event=authn_login_fail").await;
+    assert_eq!(page.body["entries"][0]["user_agent"], "odd\u{fffd}31m\u{fffd}agent");
 }

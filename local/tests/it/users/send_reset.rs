@@ -36,3 +36,28 @@ async fn an_administrator_sends_a_link_and_never_sees_it() {
     let log = app.audit().await;
     assert_eq!(log.iter().filter(|event| *event == "authn_token_created").count(), 1, "{log:?}");
 }
+
+#[tokio::test]
+async fn links_that_administrators_send_count_as_mails_to_the_address() {
+    let app = TestApp::start().await;
+    let ann = app.user("ann").await.body["user"]["id"].as_str().unwrap().to_owned();
+    app.own("ann", "Ann@example.org").await;
+    app.user("boss").await;
+    app.make_admin("boss").await;
+    let access = app.sign_in("boss").await.access;
+    let path = format!("/users/{ann}/send-reset");
+    for _ in 0..3 {
+        let sent = app.call(Method::POST, &path, &access, None).await;
+        assert_eq!(sent.status, StatusCode::ACCEPTED, "{sent:?}");
+    }
+    let log = app.audit().await;
+    // What one process remembers, another reads.
+    for app in [&app, &app.another(&[]).await] {
+        let refused = app.call(Method::POST, &path, &access, None).await;
+        refused.assert_problem(429, "rate_limited");
+        assert_eq!(refused.headers["ratelimit-policy"], "\"mail\";q=3;w=3600");
+    }
+    assert_eq!(app.audit().await, log);
+    let forgot = app.post("/password/forgot", json!({ "email": "ann@example.org" })).await;
+    forgot.assert_problem(429, "rate_limited");
+}

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Profile;
 use crate::access_token::Claims;
 use crate::credentials::{Bio, DisplayName};
+use crate::db::buckets::Bucket;
 use crate::db::pool::Pool;
 use crate::db::sessions::{checked, parse_roles};
 use crate::db::{Error, admins, notices, users};
@@ -19,32 +20,52 @@ use crate::password::Stored;
 /// promised when they deleted it.
 const NAME_RESERVED: Duration = Duration::from_hours(30 * 24);
 
-/// Changes the caller's profile and writes the audit row, in one statement; the profile after it.
+/// Changes the caller's profile, takes one from their bucket and writes the audit row, in one statement;
+/// the profile after it. What changes nothing writes and takes nothing. `Err(until)` inside when the bucket
+/// is empty; then nothing is changed.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn change(
     db: impl PgExecutor<'_>,
     claims: &Claims,
-    display_name: &Change<DisplayName>,
-    bio: &Change<Bio>,
+    (display_name, bio): (&Change<DisplayName>, &Change<Bio>),
+    bucket: Bucket<'_>,
     caller: &Caller,
     now: OffsetDateTime,
-) -> Result<Profile, Error> {
+) -> Result<Result<Profile, OffsetDateTime>, Error> {
     let row = checked!(
-        write r#", changed AS (
-               UPDATE users u SET
-                   display_name = CASE WHEN $6::bool THEN $7 ELSE u.display_name END,
-                   bio = CASE WHEN $8::bool THEN $9 ELSE u.bio END
-               FROM caller WHERE u.id = caller.id
-               RETURNING u.id, u.display_name, u.bio
+        write r#", wish AS (
+               SELECT id, display_name, CASE WHEN $6::bool THEN $7 ELSE display_name END AS new_name,
+                      bio, CASE WHEN $8::bool THEN $9 ELSE bio END AS new_bio
+               FROM caller
+           ), differs AS (
+               SELECT id, new_name, new_bio FROM wish
+               WHERE new_name IS DISTINCT FROM display_name OR new_bio IS DISTINCT FROM bio
+           ), filled AS (
+               SELECT tat FROM buckets WHERE key = $13
+           ), taken AS (
+               INSERT INTO buckets AS bucket (key, tat)
+               SELECT $13::bytea, $3::timestamptz + $14::float8 * interval '1 second' FROM differs
+               WHERE $14::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM filled WHERE tat > $15)
+               ON CONFLICT (key) DO UPDATE
+               SET tat = greatest(bucket.tat, $3) + $14::float8 * interval '1 second'
+               WHERE bucket.tat <= $15
+               RETURNING tat
+           ), changed AS (
+               UPDATE users u SET display_name = new_name, bio = new_bio
+               FROM differs
+               WHERE u.id = differs.id AND ($14::float8 IS NULL OR EXISTS (SELECT FROM taken))
+               RETURNING u.id
            ), logged AS (
                INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
-               SELECT $3, 'user_updated', id, id, session, $10::text::inet, $11, $12 FROM caller
+               SELECT $3, 'user_updated', caller.id, caller.id, session, $10::text::inet, $11, $12
+               FROM caller JOIN changed ON changed.id = caller.id
            )
-           SELECT caller.id, username, changed.display_name, changed.bio, email,
-                  roles AS "roles!", created_at
-           FROM caller JOIN changed ON changed.id = caller.id"#,
+           SELECT caller.id, username, new_name, new_bio, email, roles AS "roles!", created_at,
+                  EXISTS (SELECT FROM differs) AND NOT EXISTS (SELECT FROM changed) AS "refused!",
+                  (SELECT tat FROM filled) AS tat
+           FROM caller JOIN wish ON wish.id = caller.id"#,
         claims,
         now,
         display_name.is_change(),
@@ -53,20 +74,26 @@ pub async fn change(
         bio.value().map(Bio::as_str),
         caller.address.0.to_string(),
         caller.user_agent,
-        caller.request_id
+        caller.request_id,
+        bucket.key,
+        bucket.seconds(),
+        bucket.full_at(now)
     )
     .fetch_optional(db)
     .await?
     .ok_or(Error::SessionRevoked)?;
-    Ok(Profile {
+    if row.refused {
+        return Ok(Err(bucket.free_at(row.tat, now)));
+    }
+    Ok(Ok(Profile {
         id: row.id,
         username: row.username,
-        display_name: row.display_name,
-        bio: row.bio,
+        display_name: row.new_name,
+        bio: row.new_bio,
         email: row.email,
         roles: parse_roles(&row.roles),
         created_at: row.created_at,
-    })
+    }))
 }
 
 /// Sets the caller's password, ends their other sessions, voids their links, tells them by mail and the

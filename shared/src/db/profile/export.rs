@@ -8,9 +8,11 @@ use crate::access_token::Claims;
 use crate::db::Error;
 use crate::db::sessions::checked;
 
-/// Most rows of the audit log in an export, the newest ones. No setting: it keeps the answer under what
-/// a Lambda function may send, 6 MB.
-const AUDIT_ROWS: i64 = 10_000;
+/// Most rows of the audit log in an export, the newest ones. No setting: with [`ROWS`] it keeps the answer
+/// under what a Lambda function may send, 6 MB.
+const AUDIT_ROWS: i64 = 2_500;
+/// Most sessions, networks, links and mails, the newest of each.
+const ROWS: i64 = 500;
 
 /// All of it as JSON, secrets left out: the salt of a session and the hash of a password are what we
 /// check others by, and tell nothing of the user. `subjects` are the MACs of all that the account signs
@@ -34,7 +36,8 @@ pub async fn export(
                              FROM user_roles r WHERE r.user_id = caller.id),
                    'sessions', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'salt' - 'user_id'
                                                           ORDER BY s.created_at), '[]')
-                                FROM sessions s WHERE s.user_id = caller.id),
+                                FROM (SELECT * FROM sessions WHERE user_id = caller.id
+                                      ORDER BY created_at DESC LIMIT $8) s),
                    'authenticator_app', (SELECT to_jsonb(t) - 'sealed' - 'user_id' || jsonb_build_object(
                                              'recovery_codes_left', (
                                                  SELECT count(*) FROM recovery_codes c
@@ -47,13 +50,16 @@ pub async fn export(
                                            'network', encode(f.network, 'hex'), 'failures', f.count,
                                            'last_at', f.last_at, 'locked_until', f.locked_until,
                                            'known_until', f.known_until) ORDER BY f.last_at), '[]')
-                                FROM failures f WHERE f.subject = ANY($6::bytea[])),
+                                FROM (SELECT * FROM failures WHERE subject = ANY($6::bytea[])
+                                      ORDER BY last_at DESC LIMIT $8) f),
                    'links', (SELECT coalesce(jsonb_agg(to_jsonb(t) - 'id' - 'user_id'
                                                        ORDER BY t.created_at), '[]')
-                             FROM one_time_tokens t WHERE t.user_id = caller.id),
+                             FROM (SELECT * FROM one_time_tokens WHERE user_id = caller.id
+                                   ORDER BY created_at DESC LIMIT $8) t),
                    'mails', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'token_id' - 'user_id'
                                                        ORDER BY m.created_at), '[]')
-                             FROM outbox m WHERE m.user_id = caller.id),
+                             FROM (SELECT * FROM outbox WHERE user_id = caller.id
+                                   ORDER BY created_at DESC LIMIT $8) m),
                    'audit', (SELECT coalesce(jsonb_agg(
                                  -- Where others acted, from where they did is theirs.
                                  CASE WHEN a.actor <> caller.id
@@ -66,7 +72,8 @@ pub async fn export(
         claims,
         now,
         subjects,
-        AUDIT_ROWS
+        AUDIT_ROWS,
+        ROWS
     )
     .fetch_optional(db)
     .await?

@@ -98,6 +98,7 @@ impl Scope {
 }
 
 /// Ends the caller's session, the others, or all; tells the nodes; writes the audit row. One statement.
+/// Where there are no others, nobody is told and nothing written.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
@@ -121,9 +122,10 @@ pub async fn sign_out(
                                   detail)
                SELECT $3, 'authn_token_revoked', id, id, session, $7::text::inet, $8, $9,
                       jsonb_build_object('scope', $6::text)
-               FROM caller
+               FROM caller WHERE EXISTS (SELECT FROM ended)
            )
-           SELECT CASE WHEN $6 = 'local' THEN pg_notify($10, 'session ' || session)
+           SELECT CASE WHEN NOT EXISTS (SELECT FROM ended) THEN NULL
+                       WHEN $6 = 'local' THEN pg_notify($10, 'session ' || session)
                        ELSE pg_notify($10, 'user ' || id) END::text AS told
            FROM caller"#,
         claims,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::access_token::Claims;
 use crate::db::Error;
+use crate::db::buckets::Bucket;
 use crate::db::permitted::{judge, permitted};
 use crate::extract::Caller;
 use crate::role::Permission;
@@ -17,12 +18,27 @@ pub enum Sent {
     Done,
     /// There is no account of this id.
     NotFound,
-    /// The account is disabled or has no verified address.
+    /// The account is disabled, or the address is not its own.
     NoAddress,
+    /// The address's bucket is empty until then.
+    BucketEmpty(OffsetDateTime),
 }
 
-/// Makes the token of an account's address in place of an older one, puts the mail into the outbox and
-/// writes the audit row, in one statement.
+/// A link asked for.
+#[derive(Debug)]
+pub struct Link<'a> {
+    /// The account's verified address.
+    pub email: &'a str,
+    /// The token's id.
+    pub token: Uuid,
+    /// Until when that may be used.
+    pub expires_at: OffsetDateTime,
+    /// The bucket of mails to the address.
+    pub bucket: Bucket<'a>,
+}
+
+/// Takes one from the address's bucket, makes the token in place of an older one, puts the mail into the
+/// outbox and writes the audit row, in one statement.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or the statement's.
@@ -30,7 +46,7 @@ pub async fn send_reset(
     db: impl PgExecutor<'_>,
     claims: &Claims,
     id: Uuid,
-    (token, expires_at): (Uuid, OffsetDateTime),
+    link: Link<'_>,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Sent, Error> {
@@ -41,10 +57,22 @@ pub async fn send_reset(
                -- Before its tokens, as whoever voids them; no more than a token's reference needs, since
                -- two administrators may send each other links.
                FOR KEY SHARE
+           ), reached AS (
+               SELECT id, email FROM target WHERE email = $15 AND status = 'active'
+           ), filled AS (
+               SELECT tat FROM buckets WHERE key = $16
+           ), taken AS (
+               INSERT INTO buckets AS bucket (key, tat)
+               SELECT $16::bytea, $3::timestamptz + $17::float8 * interval '1 second' FROM reached
+               WHERE $17::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM filled WHERE tat > $18)
+               ON CONFLICT (key) DO UPDATE
+               SET tat = greatest(bucket.tat, $3) + $17::float8 * interval '1 second'
+               WHERE bucket.tat <= $18
+               RETURNING tat
            ), token AS (
                INSERT INTO one_time_tokens AS t (id, kind, user_id, target, created_at, expires_at)
-               SELECT $12::uuid, 'reset', id, email, $3, $13::timestamptz FROM target
-               WHERE email IS NOT NULL AND status = 'active'
+               SELECT $12::uuid, 'reset', id, email, $3, $13::timestamptz FROM reached
+               WHERE $17::float8 IS NULL OR EXISTS (SELECT FROM taken)
                ON CONFLICT (user_id, kind) WHERE used_at IS NULL DO UPDATE
                SET id = excluded.id, target = excluded.target, created_at = excluded.created_at,
                    expires_at = excluded.expires_at
@@ -60,22 +88,28 @@ pub async fn send_reset(
                FROM caller, token
            )
            SELECT EXISTS (SELECT FROM permitted) AS "permitted!",
-                  EXISTS (SELECT FROM target) AS "found!", EXISTS (SELECT FROM token) AS "sent!"
+                  EXISTS (SELECT FROM target) AS "found!", EXISTS (SELECT FROM reached) AS "reached!",
+                  EXISTS (SELECT FROM token) AS "sent!", (SELECT tat FROM filled) AS tat
            FROM caller"#,
         claims,
         now,
         Permission::UsersWrite,
         caller,
         id,
-        token,
-        expires_at,
-        Uuid::now_v7()
+        link.token,
+        link.expires_at,
+        Uuid::now_v7(),
+        link.email,
+        link.bucket.key,
+        link.bucket.seconds(),
+        link.bucket.full_at(now)
     )
     .fetch_optional(db)
     .await?;
     judge(row.as_ref().map(|row| row.permitted))?;
     Ok(match row {
         Some(row) if row.sent => Sent::Done,
+        Some(row) if row.reached => Sent::BucketEmpty(link.bucket.free_at(row.tat, now)),
         Some(row) if row.found => Sent::NoAddress,
         _ => Sent::NotFound,
     })
