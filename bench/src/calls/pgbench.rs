@@ -140,6 +140,8 @@ impl Pgbench {
             command.arg("-D").arg(format!("{name}={value}"));
         }
         command.args(["-U", "keywire", "keywire"]);
+        // As Keywire's connections: who may do less is checked more, and each statement has a time limit.
+        command.env("PGOPTIONS", "-c role=keywire_app -c statement_timeout=2000");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true).spawn().context("pgbench cannot be run; name it with --pgbench")
     }

@@ -75,7 +75,8 @@ async fn begin(
 /// does not sign in, and whoever else was signed in is signed out.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
-/// `validation_failed`, `token_invalid`, `session_revoked`, `not_found`, `unavailable`.
+/// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
+/// `unavailable`.
 #[utoipa::path(
     post,
     path = "/me/factors/totp/confirm",
@@ -101,8 +102,11 @@ async fn confirm(
     let code = fields.finish(code)?;
     let (db, now) = (&app.db, app.clock.now());
     let none = || Problem::new(Code::NotFound).detail("No app waits for its confirmation.");
-    let pending = db.run(totp::find_pending(db.pool(), &claims, now)).await?;
-    let (id, sealed) = pending.ok_or_else(none)?;
+    let pending = totp::find_pending(db.pool(), &claims, since(&app, now), now);
+    let (id, sealed) = match db.run(pending).await? {
+        Change::Refused => return Err(none()),
+        pending => made(pending, Code::NotFound)?,
+    };
     let secret = vault.open(&sealed, claims.sub, id).map_err(|error| Problem::internal(&error))?;
     let step = secret.find_step(&code, None, now).ok_or_else(|| {
         let wrong = "This is not the code of now: check the clock of the device with the app.";

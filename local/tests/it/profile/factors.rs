@@ -311,9 +311,16 @@ async fn a_passkey_that_does_not_hold_is_told_why() {
 async fn factors_change_only_soon_after_a_sign_in() {
     let (app, token) = signed_in(&[]).await;
     let passkey = Passkey::enrol(&app, &token, es256()).await;
+    // Begun in time: it waits for its code.
+    assert_eq!(post(&app, &token, "totp", json!({})).await.status, StatusCode::CREATED);
     app.clock.advance(Duration::from_mins(10));
-    for path in ["totp", "recovery-codes", "passkey/options"] {
-        let answer = post(&app, &token, path, json!({})).await;
+    for (path, body) in [
+        ("totp", json!({})),
+        ("totp/confirm", json!({ "code": "123456" })),
+        ("recovery-codes", json!({})),
+        ("passkey/options", json!({})),
+    ] {
+        let answer = post(&app, &token, path, body).await;
         answer.assert_problem(403, "recent_sign_in_required");
     }
     let path = format!("/me/factors/{}", passkey.id);

@@ -50,25 +50,32 @@ pub async fn begin(
     })
 }
 
-/// The id and the sealed secret of the app that waits for its confirmation, if one does.
+/// The id and the sealed secret of the app that waits for its confirmation; [`Change::Refused`] when
+/// none does. Who may not begin one may not try codes of one: they would be guessed by a session of old.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn find_pending(
     db: impl PgExecutor<'_>,
     claims: &Claims,
+    since: OffsetDateTime,
     now: OffsetDateTime,
-) -> Result<Option<(Uuid, Vec<u8>)>, Error> {
-    let row = checked!(
-        read r#" SELECT t.id AS "id?", t.sealed AS "sealed?"
-                 FROM caller c LEFT JOIN totp t ON t.user_id = c.id AND t.confirmed_at IS NULL"#,
+) -> Result<Change<(Uuid, Vec<u8>)>, Error> {
+    let row = recent!(
+        r#" SELECT EXISTS (SELECT FROM recent) AS "recent!", t.id AS "id?", t.sealed AS "sealed?"
+            FROM caller c LEFT JOIN totp t ON t.user_id = c.id AND t.confirmed_at IS NULL"#,
         claims,
-        now
+        now,
+        since,
     )
     .fetch_optional(db)
     .await?
     .ok_or(Error::SessionRevoked)?;
-    Ok(row.id.zip(row.sealed))
+    Ok(match (row.recent, row.id.zip(row.sealed)) {
+        (false, _) => Change::NotRecent,
+        (true, None) => Change::Refused,
+        (true, Some(pending)) => Change::Made(pending),
+    })
 }
 
 /// Lets the app count, the step of its first code used, with these MACs of recovery codes. The caller's
