@@ -78,7 +78,12 @@ const FUNCTIONS: [(&str, &[&str], &[&str]); 8] = [
     (
         "discovery",
         &["DatabaseSecretArn"],
-        &["GET /.well-known/jwks.json", "GET /openapi.json", "GET /health"],
+        &[
+            "GET /.well-known/jwks.json",
+            "GET /.well-known/change-password",
+            "GET /openapi.json",
+            "GET /health",
+        ],
     ),
 ];
 /// The routes that each cost a hash.
