@@ -137,9 +137,12 @@ impl Database {
         let mut options: PgConnectOptions = settings.url.expose_secret().parse()?;
         options = options.application_name("keywire");
         if let Some(role) = role {
-            // The server gives a statement up, too: one that nobody waits for holds its locks.
+            // The server gives a statement up, too, and a transaction in which nobody goes on: both
+            // would hold their locks.
             let timeout = settings.timeout.as_millis().to_string();
-            options = options.options([("role", role), ("statement_timeout", &timeout)]);
+            let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
+            options =
+                options.options([("role", role)]).options(limits.map(|name| (name, &timeout)));
         }
         let pool = Pool::new(options, settings);
         Ok(Self { pool, timeout: settings.timeout })

@@ -199,6 +199,38 @@ async fn a_link_sent_by_an_administrator_and_one_to_verify_at_once_both_succeed(
 }
 
 #[tokio::test]
+async fn an_administrators_link_to_themselves_and_a_forgotten_password_at_once_both_succeed() {
+    let (app, _) = with_ann().await;
+    app.make_admin("ann").await;
+    let admin = app.sign_in("ann").await.access;
+    let forgot = || app.post("/password/forgot", json!({ "email": EMAIL }));
+    // The address's bucket, which is held below.
+    assert_eq!(forgot().await.status, StatusCode::ACCEPTED);
+    let id: String = sqlx::query_scalar("SELECT id::text FROM users WHERE username = 'ann'")
+        .fetch_one(&app.owner)
+        .await
+        .unwrap();
+    let path = format!("/users/{id}/send-reset");
+    let answers = queue(
+        &app,
+        "SELECT FROM buckets WHERE substring(key FOR 4) = 'mail' FOR UPDATE",
+        forgot(),
+        app.call(Method::POST, &path, &admin, None),
+    );
+    assert_both(answers.await, [StatusCode::ACCEPTED, StatusCode::ACCEPTED]);
+}
+
+#[tokio::test]
+async fn of_two_renewals_of_recovery_codes_at_once_one_leaves_its_codes() {
+    let (app, token, _) = with_an_app().await;
+    let renew = || app.call(Method::POST, "/me/factors/recovery-codes", &token, Some(json!({})));
+    let answers = queue(&app, "SELECT FROM users FOR UPDATE", renew(), renew());
+    assert_both(answers.await, [StatusCode::OK, StatusCode::OK]);
+    let left = app.call(Method::GET, "/me/factors", &token, None).await;
+    assert_eq!(left.body["recovery_codes_left"], 10);
+}
+
+#[tokio::test]
 async fn a_failed_sign_in_and_a_reset_at_once_both_succeed() {
     let (app, _) = with_ann().await;
     let link = link(&app, Purpose::Reset, EMAIL).await;

@@ -84,6 +84,8 @@ async fn a_disabled_account_is_told_so_only_after_the_right_password() {
     disable(&app, "ann").await;
     app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
     app.login("ann", "password123").await.assert_problem(403, "account_disabled");
+    let failed = "authn_login_fail_disabled";
+    assert!(app.audit().await.iter().any(|event| event == failed));
     let sessions: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sessions").fetch_one(&app.owner).await.unwrap();
     assert_eq!(sessions, 0);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use shared::db::Database;
 use shared::settings::{self, Reader};
 use sqlx::{Connection as _, PgConnection};
@@ -42,6 +43,21 @@ async fn a_transaction_that_is_dropped_is_rolled_back_at_once() {
     let lock = sqlx::raw_sql("LOCK TABLE users").execute(&mut *transaction);
     timeout(SOON, lock).await.expect("the lock is held still").unwrap();
     assert_eq!(backend(&db).await, before, "it is the same connection");
+}
+
+#[tokio::test]
+async fn a_transaction_whose_beginning_is_cut_off_is_handed_to_nobody() {
+    let (database, db) = start().await;
+    backend(&db).await;
+    let mut lent = db.pool().lend().await.unwrap();
+    assert!(lent.begin().now_or_never().is_none(), "the server has answered already");
+    drop(lent);
+    let insert = "INSERT INTO audit (at, event) VALUES (now(), 'written')";
+    sqlx::query(insert).execute(db.pool()).await.unwrap();
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let seen = sqlx::query_scalar("SELECT count(*) FROM audit WHERE event = 'written'");
+    let seen: i64 = seen.fetch_one(&mut other).await.unwrap();
+    assert_eq!(seen, 1, "the others do not see it");
 }
 
 #[tokio::test]

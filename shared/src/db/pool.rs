@@ -121,7 +121,7 @@ impl Pool {
             _ => sqlx::Error::PoolTimedOut,
         })?;
         let trial = self.0.manager().trial;
-        Ok(Lent { connection: Some(connection), is_settled: false, trial })
+        Ok(Lent { connection: Some(connection), is_settled: false, is_beginning: false, trial })
     }
 
     /// Closes what nobody uses, and lends no more.
@@ -136,6 +136,8 @@ pub struct Lent {
     connection: Option<Object<Connections>>,
     /// Whether all that was asked of it was answered, and no transaction is open.
     is_settled: bool,
+    /// Whether a transaction was begun of which it is not known that it has.
+    is_beginning: bool,
     trial: Duration,
 }
 
@@ -145,7 +147,15 @@ impl Lent {
     /// # Errors
     /// The statement's.
     pub async fn begin(&mut self) -> sqlx::Result<Transaction<'_, Postgres>> {
-        Connection::begin(&mut **self).await
+        let Self { connection: Some(connection), is_beginning, .. } = self else {
+            return Err(sqlx::Error::PoolClosed);
+        };
+        // sqlx counts the transaction only once the server has answered. Cut off before that, it has
+        // nothing to roll back, no trial shows it, and whoever comes next would be in it.
+        *is_beginning = true;
+        let transaction = Connection::begin(&mut **connection).await?;
+        *is_beginning = false;
+        Ok(transaction)
     }
 }
 
@@ -171,6 +181,9 @@ impl Drop for Lent {
         let Some(mut connection) = self.connection.take().filter(|_| !self.is_settled) else {
             return;
         };
+        if self.is_beginning {
+            return drop(Object::take(connection));
+        }
         let trial = self.trial;
         let tried = async move {
             if let Err(error) = try_out(&mut connection, trial).await {

@@ -105,8 +105,8 @@ pub struct NewPassword<'a> {
     pub subjects: &'a [Vec<u8>],
 }
 
-/// Uses the token and sets the password: ends every session, tells the nodes, forgets failures, voids every other token
-/// of the account, puts a notice into the outbox and writes the audit row, in one transaction. `false`
+/// Uses the token and sets the password: ends every session, tells the nodes, forgets failures, voids
+/// every other token of the account, puts a notice into the outbox and writes the audit row, in one transaction. `false`
 /// when the token was used, replaced or voided meanwhile, or is for an address or from before a password
 /// that the account no longer has; then nothing is done. Factors stay.
 ///

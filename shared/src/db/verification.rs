@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::pool::Pool;
 use super::sessions::checked;
-use super::{Error, one_time_tokens};
+use super::{Error, one_time_tokens, users};
 use crate::access_token::Claims;
 use crate::credentials::Email;
 use crate::extract::Caller;
@@ -29,20 +29,24 @@ pub struct Wish<'a> {
 }
 
 /// Makes the token for an address that the caller asks for, in place of one that waits, puts the mail
-/// into the outbox and writes the audit row, in one statement. Whether somebody owns the address is not
+/// into the outbox and writes the audit row, in one transaction. Whether somebody owns the address is not
 /// looked at: the courier does that. `false`, and nothing done, when the password is no longer the one
 /// set at `verified`.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn ask(
-    db: impl PgExecutor<'_>,
+    db: &Pool,
     claims: &Claims,
     verified: OffsetDateTime,
     wish: Wish<'_>,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<bool, Error> {
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
+    // In a statement of its own: a change of the password that was under way is then seen.
+    users::hold(&mut *transaction, claims.sub).await?;
     let row = checked!(
         write r#", account AS (
                SELECT caller.id, caller.session FROM caller JOIN passwords p ON p.user_id = caller.id
@@ -76,9 +80,10 @@ pub async fn ask(
         caller.user_agent,
         caller.request_id
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *transaction)
     .await?
     .ok_or(Error::SessionRevoked)?;
+    transaction.commit().await?;
     Ok(row.done)
 }
 

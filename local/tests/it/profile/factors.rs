@@ -116,6 +116,8 @@ async fn new_recovery_codes_void_the_old_ones() {
     let new = renewed.body["recovery_codes"][9].as_str().unwrap();
     assert_eq!(app.prove(&challenge, new).await.status, StatusCode::OK);
     assert_eq!(list(&app, &token).await["recovery_codes_left"], 9);
+    let renewed = "authn_recovery_codes_renewed";
+    assert!(app.audit().await.iter().any(|event| event == renewed));
 }
 
 /// Signs in with the password and a code of the app.

@@ -152,13 +152,17 @@ pub async fn confirm(
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
 pub async fn renew_recovery_codes(
-    db: impl PgExecutor<'_>,
+    db: &Pool,
     claims: &Claims,
     macs: &[Vec<u8>],
     since: OffsetDateTime,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Change<()>, Error> {
+    let mut connection = db.lend().await?;
+    let mut transaction = connection.begin().await?;
+    // In a statement of its own: of two at once the second must see the codes of the first, to void them.
+    users::hold(&mut *transaction, claims.sub).await?;
     let row = recent!(
         r#", app AS (
             SELECT user_id, email FROM totp JOIN recent ON recent.id = user_id
@@ -187,9 +191,10 @@ pub async fn renew_recovery_codes(
         caller.request_id,
         Uuid::now_v7(),
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *transaction)
     .await?
     .ok_or(Error::SessionRevoked)?;
+    transaction.commit().await?;
     Ok(match (row.recent, row.done) {
         (false, _) => Change::NotRecent,
         (true, false) => Change::Refused,

@@ -187,6 +187,7 @@ pub async fn delete(
     let mut connection = db.lend().await?;
     let mut transaction = connection.begin().await?;
     admins::hold(&mut *transaction).await?;
+    users::hold(&mut *transaction, claims.sub).await?;
     let row = checked!(
         own r#", last AS (
                SELECT FROM caller WHERE 'admin' = ANY(roles) AND NOT EXISTS (

@@ -83,8 +83,8 @@ pub async fn succeed(
                       AND NOT EXISTS (SELECT FROM known WHERE subject = $1) AS stopped
            ), account AS (
                -- The locks wait for a change of status, password or factors under way; then the rows as
-               -- they are after it decide, and no other table's. The password's is the one its UPDATE takes, or two sign-ins
-               -- that both upgrade would each wait for the other.
+               -- they are after it decide, and no other table's. The password's is the one its UPDATE
+               -- takes, or two sign-ins that both upgrade would each wait for the other.
                SELECT u.id FROM users u JOIN passwords p ON p.user_id = u.id
                WHERE u.id = $4 AND u.status = 'active' AND p.changed_at = $5
                  AND EXISTS (SELECT FROM barred WHERE locked_until IS NULL AND NOT stopped)

@@ -50,8 +50,10 @@ pub async fn send_reset(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Sent, Error> {
+    // The caller's row is not locked: they may be the target, and whoever forgot a password has the
+    // bucket first and waits for that row then.
     let row = permitted!(
-        write r#", target AS (
+        read r#", target AS (
                SELECT id, email, status FROM users
                WHERE id = $11 AND EXISTS (SELECT FROM permitted)
                -- Before its tokens, as whoever voids them; no more than a token's reference needs, since
