@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::app::{Answer, TestApp, credentials};
 use crate::enrolled::TotpApp;
 use crate::parked::queue;
+use crate::users::id;
 
 /// The address of every test's user.
 const EMAIL: &str = "ann@example.org";
@@ -184,10 +185,7 @@ async fn a_link_sent_by_an_administrator_and_one_to_verify_at_once_both_succeed(
     let admin = app.sign_in("root1").await.access;
     link(&app, Purpose::Reset, EMAIL).await;
     let link = link(&app, Purpose::Verify, "new@example.org").await;
-    let id: String = sqlx::query_scalar("SELECT id::text FROM users WHERE username = 'ann'")
-        .fetch_one(&app.owner)
-        .await
-        .unwrap();
+    let id = id(&app, "ann").await;
     let path = format!("/users/{id}/send-reset");
     let answers = queue(
         &app,
@@ -206,10 +204,7 @@ async fn an_administrators_link_to_themselves_and_a_forgotten_password_at_once_b
     let forgot = || app.post("/password/forgot", json!({ "email": EMAIL }));
     // The address's bucket, which is held below.
     assert_eq!(forgot().await.status, StatusCode::ACCEPTED);
-    let id: String = sqlx::query_scalar("SELECT id::text FROM users WHERE username = 'ann'")
-        .fetch_one(&app.owner)
-        .await
-        .unwrap();
+    let id = id(&app, "ann").await;
     let path = format!("/users/{id}/send-reset");
     let answers = queue(
         &app,
@@ -272,10 +267,7 @@ async fn a_sign_in_and_an_unlock_at_once_both_succeed() {
     app.user("root1").await;
     app.make_admin("root1").await;
     let admin = app.sign_in("root1").await.access;
-    let id: String = sqlx::query_scalar("SELECT id::text FROM users WHERE username = 'ann'")
-        .fetch_one(&app.owner)
-        .await
-        .unwrap();
+    let id = id(&app, "ann").await;
     sqlx::query("DELETE FROM failures").execute(&app.owner).await.unwrap();
     let mut identifiers = ["ann", EMAIL];
     identifiers.sort_by_key(|identifier| app.passwords.identifier_mac(identifier));
@@ -297,10 +289,7 @@ async fn a_role_granted_on_the_command_line_and_by_an_administrator_at_once_is_g
     app.user("root1").await;
     app.make_admin("root1").await;
     let admin = app.sign_in("root1").await.access;
-    let id: String = sqlx::query_scalar("SELECT id::text FROM users WHERE username = 'ann'")
-        .fetch_one(&app.owner)
-        .await
-        .unwrap();
+    let id = id(&app, "ann").await;
     let command_line = app.another_owner().await;
     let path = format!("/users/{id}");
     let (granted, changed) = queue(

@@ -27,7 +27,7 @@ async fn app(names: &[&str]) -> (TestApp, SignedIn) {
     (app, admin)
 }
 
-async fn id(app: &TestApp, name: &str) -> String {
+pub(crate) async fn id(app: &TestApp, name: &str) -> String {
     let id = sqlx::query_scalar("SELECT id::text FROM users WHERE username_key = $1").bind(name);
     id.fetch_one(&app.owner).await.unwrap()
 }

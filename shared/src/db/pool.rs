@@ -1,7 +1,7 @@
 //! The connections, and who has one.
 //!
 //! sqlx's own pool asks the server at each return whether the connection is well: a round trip each
-//! time, which costs a short statement as much again. Here a connection goes back as it is when its
+//! time, and without a time limit. Here a connection goes back as it is when its
 //! statement was answered whole; only what may be left unfinished is tried.
 
 use std::io::ErrorKind;
