@@ -10,6 +10,7 @@ use crate::app::{Answer, TestApp};
 use crate::authenticator::Authenticator;
 use crate::docs;
 use crate::enrolled::{ORIGIN, PARTY, PUBLIC_URL, Passkey, TotpApp, challenge_of, credential};
+use crate::profile::export::in_rooms;
 
 /// Whether two values have the same members of the same types; null stands for any value.
 fn alike(one: &Value, other: &Value) -> bool {
@@ -144,6 +145,7 @@ async fn hold_management(contracts: &mut Contracts, token: &str) {
 /// What changes a password, and what ends an account.
 async fn hold_ends(contracts: &mut Contracts, token: &str) {
     let none = || json!({});
+    in_rooms(&contracts.app, &account(&contracts.app).await).await;
     contracts.hold("export_me", "GET /me/export", Some(token), none()).await;
     contracts.hold("change_password", "POST /me/password", Some(token), none()).await;
     // Else the notice of that would be sent beside the link.

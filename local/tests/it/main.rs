@@ -15,6 +15,7 @@ mod housekeeping;
 mod input;
 mod keys;
 mod lock_order;
+mod log;
 mod login;
 mod logs;
 mod mail;

@@ -1,7 +1,7 @@
 //! `GET /me`, and the session check that every route with a token makes.
 
 mod change;
-mod export;
+pub(crate) mod export;
 mod factors;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
+use shared::db::rooms::{self, NewRoom};
 
 use crate::app::{Answer, TestApp};
 use crate::authenticator::Authenticator;
@@ -30,6 +31,7 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
     Passkey::enrol(&app, &first.access, Authenticator::es256(ORIGIN, PARTY)).await;
     app.login("ann", "wrong password").await.assert_problem(401, "invalid_credentials");
     app.call(Method::PATCH, "/me", &first.access, Some(json!({ "bio": "hello" }))).await;
+    in_rooms(&app, &id).await;
     let answer = export(&app, &first.access).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     assert_eq!(answer.headers["cache-control"], "no-store");
@@ -49,6 +51,9 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
     assert_eq!(all["authenticator_app"]["recovery_codes_left"], 10);
     assert!(all["password"]["changed_at"].is_string());
     assert_eq!((&all["links"], &all["mails"]), (&json!([]), &json!([])));
+    assert_eq!([count("rooms"), count("invitations"), count("messages")], [1, 1, 1]);
+    assert_eq!(all["rooms"][0]["room"], "lobby");
+    assert_eq!(all["messages"][0]["kind"], "joined");
     let text = all.to_string();
     for secret in ["salt", "sealed", "$2b$", "bob"] {
         assert!(!text.contains(secret), "{secret}: {text}");
@@ -63,17 +68,31 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
     .unwrap();
     // But for challenges, which are gone in minutes.
     let exported = [
+        "messages",
         "one_time_tokens",
         "outbox",
         "passkeys",
         "passwords",
         "recovery_codes",
+        "room_invitations",
+        "room_members",
         "sessions",
         "totp",
         "user_roles",
     ];
     let kept = tables.iter().filter(|table| *table != "challenges");
     assert!(kept.eq(exported.iter()), "add it to the export: {tables:?}");
+}
+
+/// Makes a room of the user's, and one of nobody's that she is invited to.
+pub(crate) async fn in_rooms(app: &TestApp, id: &str) {
+    let new = |name| NewRoom { name, title: "", durable: true, public: true };
+    let id = id.parse().unwrap();
+    rooms::create(&app.owner, new("lobby"), id, app.clock.now()).await.unwrap();
+    let invite = "WITH room AS (INSERT INTO rooms (name, title, durable, public, created_at)
+                                VALUES ('garden', '', false, false, now()) RETURNING id)
+                  INSERT INTO room_invitations (room, user_id, created_at) SELECT id, $1, now() FROM room";
+    sqlx::query(invite).bind(id).execute(&app.owner).await.unwrap();
 }
 
 #[tokio::test]
@@ -122,6 +141,15 @@ async fn an_export_is_no_larger_than_a_function_may_send() {
         "INSERT INTO outbox (id, kind, user_id, created_at, next_at)
          SELECT gen_random_uuid(), 'password_changed', id, now(), now()
          FROM users, generate_series(1, 2000)",
+        "INSERT INTO rooms (name, title, durable, public, created_at)
+         SELECT rpad(n::text, 64, 'x'), '', true, true, now() FROM generate_series(1, 1000) n",
+        "INSERT INTO room_members (room, user_id, role, muted_until, joined_at)
+         SELECT r.id, u.id, 'moderator', now(), now() FROM users u, rooms r",
+        "INSERT INTO room_invitations (room, user_id, created_at)
+         SELECT r.id, u.id, now() FROM users u, rooms r",
+        "INSERT INTO messages (room, seq, kind, user_id, key, of_seq, body, digest, at)
+         SELECT r.id, 1000000000 + r.id, 'edited', u.id, gen_random_uuid(), 1000000000,
+                to_json(repeat('\"', 200)), sha256(''), now() FROM users u, rooms r",
     ] {
         sqlx::query(fill).execute(&app.owner).await.unwrap();
     }
@@ -135,6 +163,8 @@ async fn an_export_is_no_larger_than_a_function_may_send() {
     let count = |name: &str| answer.body[name].as_array().unwrap().len();
     let counts = ["audit", "sessions", "links", "mails", "sign_ins"].map(count);
     assert_eq!(counts, [2_500, 500, 500, 500, 500]);
+    assert_eq!(["rooms", "invitations"].map(count), [500, 500]);
+    assert_eq!(count("messages"), (150 << 10) / 402, "as many texts as fit");
     // As a string in the function's answer, which escapes each quote.
     let body = serde_json::to_string(&answer.body.to_string()).unwrap();
     assert!(body.len() < 6_000_000, "{} bytes", body.len());

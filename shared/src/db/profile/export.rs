@@ -11,8 +11,11 @@ use crate::db::sessions::checked;
 /// Most rows of the audit log in an export, the newest ones. No setting: with [`ROWS`] it keeps the answer
 /// under what a Lambda function may send, 6 MB.
 const AUDIT_ROWS: i64 = 2_500;
-/// Most sessions, networks, links and mails, the newest of each.
+/// Most sessions, networks, links, mails, rooms, invitations and messages, the newest of each.
 const ROWS: i64 = 500;
+/// Most bytes of texts of messages, the newest ones, for the same reason: a quote in one is eight bytes of
+/// the answer.
+const TEXT_BYTES: i64 = 150 << 10;
 
 /// All of it as JSON, secrets left out: the salt of a session and the hash of a password are what we
 /// check others by, and tell nothing of the user. `subjects` are the MACs of all that the account signs
@@ -60,6 +63,23 @@ pub async fn export(
                                                        ORDER BY m.created_at), '[]')
                              FROM (SELECT * FROM outbox WHERE user_id = caller.id
                                    ORDER BY created_at DESC LIMIT $8) m),
+                   'rooms', (SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.joined_at), '[]')
+                             FROM (SELECT r.name AS room, m.role, m.muted_until, m.joined_at
+                                   FROM room_members m JOIN rooms r ON r.id = m.room
+                                   WHERE m.user_id = caller.id ORDER BY m.joined_at DESC LIMIT $8) m),
+                   'invitations', (SELECT coalesce(jsonb_agg(to_jsonb(i) ORDER BY i.created_at), '[]')
+                                   FROM (SELECT r.name AS room, i.created_at
+                                         FROM room_invitations i JOIN rooms r ON r.id = i.room
+                                         WHERE i.user_id = caller.id
+                                         ORDER BY i.created_at DESC LIMIT $8) i),
+                   'messages', (SELECT coalesce(jsonb_agg(to_jsonb(m) - 'bytes' ORDER BY m.at, m.seq), '[]')
+                                FROM (SELECT r.name AS room, m.seq, m.kind, m.of_seq, m.body, m.key, m.at,
+                                             sum(octet_length(m.body)) OVER newest AS bytes
+                                      FROM messages m JOIN rooms r ON r.id = m.room
+                                      WHERE m.user_id = caller.id
+                                      WINDOW newest AS (ORDER BY m.at DESC, m.room, m.seq DESC)
+                                      ORDER BY m.at DESC, m.room, m.seq DESC LIMIT $8) m
+                                WHERE coalesce(m.bytes, 0) <= $9),
                    'audit', (SELECT coalesce(jsonb_agg(
                                  -- Where others acted, from where they did is theirs.
                                  CASE WHEN a.actor <> caller.id
@@ -73,7 +93,8 @@ pub async fn export(
         now,
         subjects,
         AUDIT_ROWS,
-        ROWS
+        ROWS,
+        TEXT_BYTES
     )
     .fetch_optional(db)
     .await?

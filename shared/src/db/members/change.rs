@@ -1,0 +1,172 @@
+//! Invitations, mutes, and changes of members where no log is kept. In a durable room members change by
+//! entries of its log: see [`crate::db::log::NewEntry`].
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Role;
+use crate::db::Error;
+use crate::db::log::{Kind, Outcome};
+
+/// What became of a wish to invite somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invited {
+    /// They are invited, now or since before.
+    Done {
+        /// Whom.
+        user: Uuid,
+    },
+    /// They are a member already.
+    Member {
+        /// Who.
+        user: Uuid,
+    },
+    /// Nobody has this name.
+    NoSuchUser,
+    /// The inviter is no member; or the room is not public, and they neither own nor moderate it.
+    Forbidden,
+}
+
+/// Invites whoever has this username, in lower case: any member may into a public room, who owns or
+/// moderates it into another. One statement.
+///
+/// # Errors
+/// The statement's.
+pub async fn invite(
+    db: impl PgExecutor<'_>,
+    room: i64,
+    inviter: Uuid,
+    username_key: &str,
+    now: OffsetDateTime,
+) -> Result<Invited, Error> {
+    let row = sqlx::query!(
+        r#"WITH allowed AS (
+               SELECT FROM room_members m JOIN rooms r ON r.id = m.room
+               WHERE m.room = $1 AND m.user_id = $2
+                 AND (r.public OR m.role IN ('owner', 'moderator'))
+           ), invitee AS (
+               SELECT u.id, EXISTS (SELECT FROM room_members
+                                    WHERE room = $1 AND user_id = u.id) AS is_member
+               FROM users u
+               WHERE u.username_key = $3 AND u.status = 'active' AND EXISTS (SELECT FROM allowed)
+           ), invited AS (
+               INSERT INTO room_invitations (room, user_id, invited_by, created_at)
+               SELECT $1, id, $2, $4 FROM invitee WHERE NOT is_member
+               ON CONFLICT (room, user_id) DO NOTHING
+           )
+           SELECT EXISTS (SELECT FROM allowed) AS "is_allowed!", (SELECT id FROM invitee) AS invitee,
+                  EXISTS (SELECT FROM invitee WHERE is_member) AS "is_member!""#,
+        room,
+        inviter,
+        username_key,
+        now
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(match row.invitee {
+        _ if !row.is_allowed => Invited::Forbidden,
+        None => Invited::NoSuchUser,
+        Some(user) if row.is_member => Invited::Member { user },
+        Some(user) => Invited::Done { user },
+    })
+}
+
+/// Mutes a member until then, or lets them speak again: `None` when done, else why not. By who owns the
+/// room anybody but an owner, by who moderates it, or every room, a plain member. One statement.
+///
+/// # Errors
+/// The statement's.
+pub async fn mute(
+    db: impl PgExecutor<'_>,
+    room: i64,
+    (actor, moderates): (Uuid, bool),
+    subject: Uuid,
+    until: Option<OffsetDateTime>,
+) -> Result<Option<Outcome>, Error> {
+    let row = sqlx::query!(
+        r#"WITH own AS (
+               SELECT role FROM room_members WHERE room = $1 AND user_id = $2
+           ), allowed AS (
+               SELECT role = 'member' OR EXISTS (SELECT FROM own WHERE role = 'owner')
+                                         AND role <> 'owner' AS is_below
+               FROM room_members WHERE room = $1 AND user_id = $4
+           ), muted AS (
+               UPDATE room_members SET muted_until = $5
+               WHERE room = $1 AND user_id = $4
+                 AND ($3 OR EXISTS (SELECT FROM own WHERE role IN ('owner', 'moderator')))
+                 AND (SELECT is_below FROM allowed)
+               RETURNING user_id
+           )
+           SELECT EXISTS (SELECT FROM muted) AS "is_done!", EXISTS (SELECT FROM own) AS "is_member!",
+                  $3 OR EXISTS (SELECT FROM own WHERE role <> 'member') AS "moderates!",
+                  EXISTS (SELECT FROM allowed) AS "is_there!""#,
+        room,
+        actor,
+        moderates,
+        subject,
+        until
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(match row {
+        row if row.is_done => None,
+        row if !row.is_member && !row.moderates => Some(Outcome::NotMember),
+        row if row.moderates && !row.is_there => Some(Outcome::NoSuchMember),
+        _ => Some(Outcome::Forbidden),
+    })
+}
+
+/// How the members of a room change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Oneself becomes one.
+    Join,
+    /// Somebody is one no longer.
+    Leave {
+        /// Who.
+        subject: Uuid,
+    },
+    /// One has another role.
+    Role {
+        /// Whose.
+        subject: Uuid,
+        /// Which.
+        role: Role,
+    },
+}
+
+/// Changes the members of a room that keeps no log, by the rules of one that does: `None` when done, else
+/// why not. One transaction.
+///
+/// # Errors
+/// The statement's.
+pub async fn change_unlogged(
+    db: impl PgExecutor<'_>,
+    room: i64,
+    (actor, moderates): (Uuid, bool),
+    change: Change,
+    now: OffsetDateTime,
+) -> Result<Option<Outcome>, Error> {
+    let (kind, subject, role) = match change {
+        Change::Join => (Kind::Joined, actor, None),
+        Change::Leave { subject } => (Kind::Left, subject, None),
+        Change::Role { subject, role } => (Kind::Role, subject, Some(role)),
+    };
+    let refused = sqlx::query_scalar!(
+        "SELECT change_member_unlogged($1, $2, $3, $4, $5, $6, $7)",
+        room,
+        actor,
+        moderates,
+        kind.as_str(),
+        subject,
+        role.map(Role::as_str),
+        now
+    )
+    .fetch_one(db)
+    .await?;
+    let Some(name) = refused else { return Ok(None) };
+    let refused = Outcome::refusal(&name);
+    let unknown = || Error::Fault(sqlx::Error::Decode(format!("outcome {name}").into()));
+    refused.map(Some).ok_or_else(unknown)
+}

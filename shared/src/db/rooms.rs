@@ -1,0 +1,136 @@
+//! Rooms: making them, and finding one's own and those of others.
+
+mod list;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Error;
+use super::log::{Append, NewEntry};
+use super::members::Membership;
+
+pub use list::{Found, Invitation, Listed, invitations, list, search};
+
+/// The constraint that a name which is taken offends.
+pub const NAME_TAKEN: &str = "rooms_name_taken";
+
+/// A room to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRoom<'a> {
+    /// What everybody calls it by, for good: 1 to 64 of `a` to `z`, digits, `.`, `_` and `-`, the first a
+    /// letter or digit.
+    pub name: &'a str,
+    /// What people see, at most 100 characters.
+    pub title: &'a str,
+    /// Whether what is said is kept.
+    pub durable: bool,
+    /// Whether anybody may find it and join.
+    pub public: bool,
+}
+
+/// A room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// What the database calls it by.
+    pub id: i64,
+    /// What everybody calls it by.
+    pub name: String,
+    /// What people see.
+    pub title: String,
+    /// Whether what is said is kept.
+    pub durable: bool,
+    /// Whether anybody may find it and join.
+    pub public: bool,
+}
+
+/// A room, and what the one who asks is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The room.
+    pub room: Room,
+    /// What they are in it.
+    pub membership: Option<Membership>,
+    /// Whether they may join although it is not public.
+    pub is_invited: bool,
+}
+
+/// Makes a room whose creator owns it, and, if it is durable, its log, which begins with their `joined`.
+/// One statement.
+///
+/// # Errors
+/// [`Error::Constraint`] with [`NAME_TAKEN`], or the statement's.
+///
+/// # Panics
+/// If the system has no random numbers.
+pub async fn create(
+    db: impl PgExecutor<'_>,
+    new: NewRoom<'_>,
+    creator: Uuid,
+    now: OffsetDateTime,
+) -> Result<Room, Error> {
+    let mut epoch = [0; 8];
+    SystemRandom::new().fill(&mut epoch).expect("a system without random numbers is broken");
+    let (moderates, key, entry) = (false, Uuid::now_v7(), NewEntry::Joined);
+    let joined = Append { room: 0, user: creator, moderates, key, entry };
+    let id = sqlx::query_scalar!(
+        "WITH made AS (
+             INSERT INTO rooms (name, title, durable, public, created_by, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
+         ), head AS (
+             INSERT INTO room_heads (room, epoch, last_seq) SELECT id, $7, 1 FROM made WHERE $3
+         ), owner AS (
+             INSERT INTO room_members (room, user_id, role, joined_at)
+             SELECT id, $5, 'owner', $6 FROM made
+         ), joined AS (
+             INSERT INTO messages (room, seq, kind, user_id, key, body, digest, at)
+             SELECT id, 1, 'joined', $5, $8, member_json($5, 'owner'), $9, $6 FROM made WHERE $3
+         )
+         SELECT id FROM made",
+        new.name,
+        new.title,
+        new.durable,
+        new.public,
+        creator,
+        now,
+        i64::from_be_bytes(epoch),
+        joined.key,
+        joined.digest()
+    )
+    .fetch_one(db)
+    .await?;
+    let (name, title) = (new.name.to_owned(), new.title.to_owned());
+    Ok(Room { id, name, title, durable: new.durable, public: new.public })
+}
+
+/// The room of this name, and what somebody is in it.
+///
+/// # Errors
+/// The statement's.
+pub async fn find(
+    db: impl PgExecutor<'_>,
+    name: &str,
+    user: Option<Uuid>,
+) -> Result<Option<Standing>, Error> {
+    let row = sqlx::query!(
+        r#"SELECT r.id, r.name, r.title, r.durable, r.public, m.role AS "role?", m.muted_until,
+                  EXISTS (SELECT FROM room_invitations i
+                          WHERE i.room = r.id AND i.user_id = $2) AS "is_invited!"
+           FROM rooms r LEFT JOIN room_members m ON m.room = r.id AND m.user_id = $2
+           WHERE r.name = $1"#,
+        name,
+        user
+    );
+    Ok(row.fetch_optional(db).await?.map(|row| Standing {
+        room: Room {
+            id: row.id,
+            name: row.name,
+            title: row.title,
+            durable: row.durable,
+            public: row.public,
+        },
+        membership: row.role.and_then(|role| Membership::of(&role, row.muted_until)),
+        is_invited: row.is_invited,
+    }))
+}
