@@ -2,6 +2,7 @@
 
 mod attempt;
 mod bearer;
+mod ceremony;
 mod cookie;
 pub mod courier;
 pub mod discovery;

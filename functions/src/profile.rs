@@ -166,7 +166,7 @@ async fn remove(
     responses((
         status = 200,
         description = "All of it",
-        body = Object,
+        body = bodies::Export,
         headers(("Cache-Control", description = "`no-store`"))
     ))
 )]

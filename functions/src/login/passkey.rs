@@ -6,8 +6,6 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, HeaderName};
-use secrecy::ExposeSecret;
-use serde_json::json;
 use shared::challenge::Challenge;
 use shared::db::challenges;
 use shared::db::passkeys::{self, Found, Passkey, Success};
@@ -17,6 +15,7 @@ use shared::webauthn::{Assertion, Refused};
 use time::OffsetDateTime;
 
 use super::{Login, session};
+use crate::ceremony::RequestOptions;
 use crate::cookie::Cookies;
 use crate::openapi::bodies;
 use crate::throttle;
@@ -53,7 +52,7 @@ pub(super) fn router(login: Login) -> Router {
     responses((
         status = 200,
         description = "For `navigator.credentials.get`",
-        body = Object,
+        body = RequestOptions,
         headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
@@ -66,14 +65,7 @@ async fn options(State(login): State<Login>, caller: Caller, fields: Fields) -> 
     let until = now + app.settings.factors.challenge_lifetime;
     let kept = challenges::create_for_passkey_login(app.db.pool(), &challenge, until, now);
     app.db.run(kept).await?;
-    let body = Json(json!({ "publicKey": {
-        "challenge": challenge.text().expose_secret(),
-        "rpId": party.id(),
-        "timeout": millis(app.settings.factors.challenge_lifetime),
-        "userVerification": "required",
-        // Empty: the authenticator shows the passkeys it has, and nobody says who they are before.
-        "allowCredentials": [],
-    }}));
+    let body = Json(RequestOptions::new(app, &party, &challenge));
     let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
         AppendHeaders([(CACHE_CONTROL, "no-store")]);
     Ok((no_store, body).into_response())
@@ -180,9 +172,4 @@ impl Attempt<'_> {
         let user = User { id, username, roles, created_at };
         self.login.answer(user, &session, self.delivery)
     }
-}
-
-/// As WebAuthn writes times.
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

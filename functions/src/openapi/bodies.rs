@@ -1,10 +1,13 @@
 //! Bodies that no handler has as a type of its own: requests, whose fields are parsed one by one, and
 //! answers written out where they are made. They exist for the document alone.
 
+mod export;
+
 use shared::role::Role;
 use utoipa::ToSchema;
 
 use super::examples;
+pub use export::Export;
 
 /// What an account is made with.
 #[derive(Debug, ToSchema)]

@@ -157,6 +157,46 @@ pub(crate) fn new_passkey() -> Value {
     body("add_passkey", "request")
 }
 
+/// What a browser is asked to sign in with.
+pub(crate) fn request_options() -> Value {
+    body("begin_passkey_login", "response")
+}
+
+/// What a browser is asked to make a passkey with.
+pub(crate) fn creation_options() -> Value {
+    body("begin_passkey", "response")
+}
+
+/// A passkey that was added.
+pub(crate) fn added_passkey() -> Value {
+    body("add_passkey", "response")
+}
+
+/// A passkey, and recovery codes.
+pub(crate) fn factors() -> Value {
+    body("list_factors", "response")
+}
+
+/// What an app needs.
+pub(crate) fn begun_totp() -> Value {
+    body("begin_totp", "response")
+}
+
+/// The codes that a confirmation gives.
+pub(crate) fn confirmed_totp() -> Value {
+    body("confirm_totp", "response")
+}
+
+/// New recovery codes.
+pub(crate) fn recovery_codes() -> Value {
+    body("renew_recovery_codes", "response")
+}
+
+/// Everything about a user.
+pub(crate) fn export() -> Value {
+    body("export_me", "response")
+}
+
 /// An address.
 pub(crate) fn forgotten() -> Value {
     body("forgot_password", "request")

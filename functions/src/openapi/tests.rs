@@ -1,5 +1,7 @@
 //! The document.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::*;
@@ -68,6 +70,50 @@ fn every_body_is_a_fixture() {
             assert_eq!(&fixture[member], example, "{file}: {member}");
         }
     }
+}
+
+/// Where in a schema an object says nothing of its members, or lets in others beside those it names.
+fn open(document: &Value, schema: &Value, place: &str, found: &mut BTreeSet<String>) {
+    let schema = follow(document, schema);
+    let is_object = match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().any(|kind| kind == "object"),
+        kind => kind == "object",
+    };
+    if is_object && schema["additionalProperties"] != false {
+        found.insert(place.to_owned());
+    }
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        open(document, member, &format!("{place}/{name}"), found);
+    }
+    for part in ["oneOf", "anyOf", "allOf"] {
+        for one in schema[part].as_array().into_iter().flatten() {
+            open(document, one, place, found);
+        }
+    }
+    if schema["items"].is_object() {
+        open(document, &schema["items"], &format!("{place}/*"), found);
+    }
+}
+
+#[test]
+fn what_is_answered_is_described_to_its_last_member() {
+    let document = document();
+    let mut found = BTreeSet::new();
+    for (name, operation) in all(&document) {
+        let responses = operation["responses"].as_object().unwrap().iter();
+        for (_, response) in responses.filter(|(status, _)| status.starts_with('2')) {
+            let content = &follow(&document, response)["content"][JSON];
+            open(&document, &content["schema"], &name, &mut found);
+        }
+    }
+    let free = [
+        // What an event says beside who did what to whom is its own.
+        "get /audit/entries/*/detail",
+        "get /me/export/audit/*/detail",
+        // The document itself.
+        "get /openapi.json",
+    ];
+    assert_eq!(found, free.map(str::to_owned).into());
 }
 
 #[test]

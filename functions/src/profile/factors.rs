@@ -13,7 +13,6 @@ use axum::{Json, Router};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Serialize;
-use serde_json::{Value, json};
 use shared::db::factors::{self, Change};
 use shared::extract::Caller;
 use shared::problem::{Code, Problem, Result};
@@ -23,6 +22,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::bearer::Bearer;
+use crate::openapi::examples;
 
 /// Its routes, described.
 #[derive(utoipa::OpenApi)]
@@ -51,11 +51,24 @@ impl FromRef<Factors> for App {
     }
 }
 
+/// The caller's factors.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Factors, examples(examples::factors))]
+struct Shown {
+    factors: Vec<Factor>,
+    /// Recovery codes that were not used.
+    #[schema(minimum = 0, maximum = 10)]
+    recovery_codes_left: i64,
+}
+
 /// A factor, as its owner sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Factor {
     id: Uuid,
     /// `totp` or `passkey`.
+    #[schema(pattern = "^(totp|passkey)$")]
     kind: String,
     /// A passkey's name; null for an app.
     name: Option<String>,
@@ -78,19 +91,18 @@ struct Factor {
     responses((
         status = 200,
         description = "The factors",
-        body = Object
+        body = Shown
     ))
 )]
-async fn list(State(app): State<App>, Bearer(claims): Bearer) -> Result<Response> {
+async fn list(State(app): State<App>, Bearer(claims): Bearer) -> Result<Json<Shown>> {
     let found = factors::list(app.db.pool(), &claims, app.clock.now());
     let found = app.db.run(found).await?;
     let shown = found.factors.into_iter().map(|factor| {
         let factors::Factor { id, kind, name, created_at, last_used_at } = factor;
         Factor { id, kind, name, created_at, last_used_at }
     });
-    let shown: Vec<_> = shown.collect();
-    let left = found.recovery_codes_left;
-    Ok(Json(json!({ "factors": shown, "recovery_codes_left": left })).into_response())
+    let recovery_codes_left = found.recovery_codes_left;
+    Ok(Json(Shown { factors: shown.collect(), recovery_codes_left }))
 }
 
 /// `DELETE /me/factors/{id}` → 204; with an app its recovery codes go, too.
@@ -137,7 +149,7 @@ fn made<T>(change: Change<T>, refused: Code) -> Result<T> {
 }
 
 /// An answer that no cache keeps.
-fn secretly(status: StatusCode, body: Value) -> Response {
+fn secretly(status: StatusCode, body: impl Serialize) -> Response {
     let no_store: AppendHeaders<[(HeaderName, &str); 1]> =
         AppendHeaders([(CACHE_CONTROL, "no-store")]);
     (status, no_store, Json(body)).into_response()

@@ -1,25 +1,23 @@
 //! `/me/factors/passkey`: adding passkeys.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use axum::{Json, Router};
 use http::StatusCode;
-use secrecy::ExposeSecret;
-use serde_json::{Value, json};
-use shared::access_token::Claims;
+use serde::Serialize;
 use shared::challenge::Challenge;
 use shared::db;
-use shared::db::factors::passkeys::{self, NewPasskey, Owner};
+use shared::db::factors::passkeys::{self, NewPasskey};
 use shared::extract::{Caller, Fields, Invalid};
 use shared::problem::{Code, Problem, Result};
-use shared::webauthn::{self, Algorithm, Refused, Registration, RelyingParty};
+use shared::webauthn::{Refused, Registration};
 use uuid::Uuid;
 
 use super::{Factors, made, secretly, since};
-use crate::App;
 use crate::bearer::Bearer;
-use crate::openapi::bodies;
+use crate::ceremony::CreationOptions;
+use crate::openapi::{bodies, examples};
 
 /// Longest name of a passkey, in characters. No setting: it is a word or two for its owner.
 const NAME_MAX: usize = 64;
@@ -35,6 +33,14 @@ pub(super) fn router(factors: Factors) -> Router {
         .route("/me/factors/passkey/options", post(begin))
         .route("/me/factors/passkey", post(add))
         .with_state(factors)
+}
+
+/// A passkey that was added.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AddedPasskey, examples(examples::added_passkey))]
+struct Added {
+    id: Uuid,
 }
 
 /// `POST /me/factors/passkey/options {}` → 200 `{publicKey}`, for `navigator.credentials.create`.
@@ -53,7 +59,7 @@ pub(super) fn router(factors: Factors) -> Router {
     responses((
         status = 200,
         description = "For `navigator.credentials.create`",
-        body = Object,
+        body = CreationOptions,
         headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
@@ -69,7 +75,8 @@ async fn begin(
     let most = app.settings.factors.passkeys_max;
     let begun = passkeys::begin(app.db.pool(), &claims, given, most, since(&app, now), now);
     let owner = made(app.db.run(begun).await?, Code::TooManyPasskeys)?;
-    Ok(secretly(StatusCode::OK, creation_options(&app, &party, &claims, &owner, &challenge)))
+    let options = CreationOptions::new(&app, &party, (claims.sub, owner), &challenge);
+    Ok(secretly(StatusCode::OK, options))
 }
 
 /// `POST /me/factors/passkey {"name", "credential"}` → 201 `{id}`.
@@ -88,7 +95,7 @@ async fn begin(
     responses((
         status = 201,
         description = "It is added",
-        body = Object
+        body = Added
     ))
 )]
 async fn add(
@@ -96,7 +103,7 @@ async fn add(
     Bearer(claims): Bearer,
     caller: Caller,
     mut fields: Fields,
-) -> Result<Response> {
+) -> Result<(StatusCode, Json<Added>)> {
     let name = fields.text("name", parse_name);
     let registration = fields.object("credential", Registration::from_json);
     let (name, registration) = fields.finish(name.zip(registration))?;
@@ -113,40 +120,7 @@ async fn add(
         error => error.into(),
     })?;
     made(added, Code::TooManyPasskeys)?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
-}
-
-/// `PublicKeyCredentialCreationOptions` as JSON (WebAuthn §5.1.9).
-fn creation_options(
-    app: &App,
-    party: &RelyingParty,
-    claims: &Claims,
-    owner: &Owner,
-    challenge: &Challenge,
-) -> Value {
-    let kinds = Algorithm::ALL.map(|one| json!({ "type": "public-key", "alg": one.id() }));
-    let there = owner.credentials.iter();
-    let there = there.map(|id| json!({ "type": "public-key", "id": webauthn::encode(id) }));
-    let timeout =
-        u64::try_from(app.settings.factors.challenge_lifetime.as_millis()).unwrap_or(u64::MAX);
-    json!({ "publicKey": {
-        "rp": { "id": party.id(), "name": app.settings.factors.service_name },
-        "user": {
-            "id": webauthn::encode(claims.sub.as_bytes()),
-            "name": owner.username,
-            "displayName": owner.display_name.as_ref().unwrap_or(&owner.username),
-        },
-        "challenge": challenge.text().expose_secret(),
-        "pubKeyCredParams": kinds,
-        "timeout": timeout,
-        "excludeCredentials": there.collect::<Vec<_>>(),
-        "authenticatorSelection": {
-            "residentKey": "required",
-            "requireResidentKey": true,
-            "userVerification": "required",
-        },
-        "attestation": "none",
-    }})
+    Ok((StatusCode::CREATED, Json(Added { id })))
 }
 
 fn parse_name(text: String) -> std::result::Result<String, Invalid> {

@@ -6,7 +6,7 @@ use axum::response::Response;
 use axum::routing::post;
 use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde::Serialize;
 use shared::access_token::Claims;
 use shared::db::factors::Change;
 use shared::db::factors::totp;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Factors, made, secretly, since};
 use crate::bearer::Bearer;
-use crate::openapi::bodies;
+use crate::openapi::{bodies, examples};
 
 /// Its routes, described.
 #[derive(utoipa::OpenApi)]
@@ -31,6 +31,41 @@ pub(super) fn router(factors: Factors) -> Router {
         .route("/me/factors/totp/confirm", post(confirm))
         .route("/me/factors/recovery-codes", post(renew_recovery_codes))
         .with_state(factors)
+}
+
+/// What the app needs.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BegunTotp, examples(examples::begun_totp))]
+struct Begun<'a> {
+    id: Uuid,
+    /// Base32, for who types it.
+    #[schema(pattern = "^[A-Z2-7]{32}$")]
+    secret: &'a str,
+    /// The same and more, for a QR code.
+    #[schema(pattern = "^otpauth://totp/")]
+    uri: &'a str,
+}
+
+/// The app that counts from now on, and its recovery codes.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ConfirmedTotp, examples(examples::confirmed_totp))]
+struct Confirmed<'a> {
+    id: Uuid,
+    /// Each good once.
+    #[schema(min_items = 10, max_items = 10)]
+    recovery_codes: Vec<&'a str>,
+}
+
+/// New recovery codes.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RecoveryCodes, examples(examples::recovery_codes))]
+struct Renewed<'a> {
+    /// Each good once.
+    #[schema(min_items = 10, max_items = 10)]
+    recovery_codes: Vec<&'a str>,
 }
 
 /// `POST /me/factors/totp {}` → 201 `{id, secret, uri}`: an app that counts once it is confirmed.
@@ -49,7 +84,7 @@ pub(super) fn router(factors: Factors) -> Router {
     responses((
         status = 201,
         description = "What the app needs",
-        body = Object,
+        body = Begun<'_>,
         headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
@@ -67,7 +102,7 @@ async fn begin(
     let username = made(app.db.run(begun).await?, Code::FactorExists)?;
     let uri = secret.uri(&app.settings.factors.service_name, &username);
     let secret = secret.base32();
-    let body = json!({ "id": id, "secret": secret.expose_secret(), "uri": uri.expose_secret() });
+    let body = Begun { id, secret: secret.expose_secret(), uri: uri.expose_secret() };
     Ok(secretly(StatusCode::CREATED, body))
 }
 
@@ -88,7 +123,7 @@ async fn begin(
     responses((
         status = 200,
         description = "The recovery codes, shown once",
-        body = Object,
+        body = Confirmed<'_>,
         headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
@@ -115,7 +150,9 @@ async fn confirm(
     let (codes, macs) = new_codes(&vault, &claims)?;
     let confirmed = totp::confirm(db.pool(), &claims, (id, step), &macs, &caller, now);
     match db.run(confirmed).await? {
-        Change::Made(()) => Ok(secretly(StatusCode::OK, shown(Some(id), &codes))),
+        Change::Made(()) => {
+            Ok(secretly(StatusCode::OK, Confirmed { id, recovery_codes: shown(&codes) }))
+        }
         _ => Err(none()),
     }
 }
@@ -136,7 +173,7 @@ async fn confirm(
     responses((
         status = 200,
         description = "The new codes, shown once",
-        body = Object,
+        body = Renewed<'_>,
         headers(("Cache-Control", description = "`no-store`"))
     ))
 )]
@@ -152,7 +189,7 @@ async fn renew_recovery_codes(
     let since = since(&app, now);
     let renewed = totp::renew_recovery_codes(db.pool(), &claims, &macs, since, &caller, now);
     made(db.run(renewed).await?, Code::NotFound)?;
-    Ok(secretly(StatusCode::OK, shown(None, &codes)))
+    Ok(secretly(StatusCode::OK, Renewed { recovery_codes: shown(&codes) }))
 }
 
 /// Recovery codes, and what is kept of them.
@@ -164,10 +201,6 @@ fn new_codes(vault: &Vault, claims: &Claims) -> Result<(Vec<SecretString>, Vec<V
     codes.collect()
 }
 
-fn shown(id: Option<Uuid>, codes: &[SecretString]) -> Value {
-    let codes: Vec<_> = codes.iter().map(ExposeSecret::expose_secret).collect();
-    match id {
-        Some(id) => json!({ "id": id, "recovery_codes": codes }),
-        None => json!({ "recovery_codes": codes }),
-    }
+fn shown(codes: &[SecretString]) -> Vec<&str> {
+    codes.iter().map(ExposeSecret::expose_secret).collect()
 }
