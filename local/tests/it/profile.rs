@@ -1,6 +1,7 @@
 //! `GET /me`, and the session check that every route with a token makes.
 
 mod change;
+mod delete;
 pub(crate) mod export;
 mod factors;
 
