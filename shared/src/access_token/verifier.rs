@@ -86,9 +86,9 @@ struct Cache {
 }
 
 /// What the cache says of a key id.
-struct Cached {
-    /// The key, if it is known and holds.
-    key: Option<DecodingKey>,
+struct Cached<T> {
+    /// What is wanted of the key, if it is known and holds.
+    key: Option<T>,
     /// Whether it is time to read the keys again.
     due: bool,
     /// Whether the last reading failed.
@@ -126,7 +126,7 @@ impl Verifier {
         let known = self.signed.get(&id);
         if let Some(signed) = &known {
             // Else its key is gone, and what that has signed holds no more.
-            self.key(&signed.kid, now).await?;
+            self.look_up(&signed.kid, now, |_| ()).await?;
         }
         let signed = match &known {
             Some(signed) => Arc::clone(signed),
@@ -146,7 +146,7 @@ impl Verifier {
         now: OffsetDateTime,
     ) -> Result<Signed, TokenError> {
         let kid = check_header(token)?;
-        let key = self.key(&kid, now).await?;
+        let key = self.look_up(&kid, now, DecodingKey::clone).await?;
         let mut signature_only = Validation::new(Algorithm::EdDSA);
         // Claims are checked at each use, each one required: the crate takes absent ones for right.
         signature_only.validate_exp = false;
@@ -180,9 +180,14 @@ impl Verifier {
         if end < now { Err(TokenError::Expired) } else { Ok(()) }
     }
 
-    /// The key of this id, read again when it is unknown or the copy is old.
-    async fn key(&self, kid: &str, now: OffsetDateTime) -> Result<DecodingKey, TokenError> {
-        let mut cached = self.cached(kid, now);
+    /// What is wanted of the key of this id, which is read again when it is unknown or the copy is old.
+    async fn look_up<T: Send>(
+        &self,
+        kid: &str,
+        now: OffsetDateTime,
+        wanted: fn(&DecodingKey) -> T,
+    ) -> Result<T, TokenError> {
+        let mut cached = self.cached(kid, now, wanted);
         if cached.due {
             // A key that is known does not wait while somebody else reads.
             let reading = match &cached.key {
@@ -190,10 +195,10 @@ impl Verifier {
                 None => Some(self.reading.lock().await),
             };
             // Those who waited find what the first one read, or that it just failed.
-            if reading.is_some() && self.cached(kid, now).due {
+            if reading.is_some() && self.cached(kid, now, |_| ()).due {
                 self.read().await;
             }
-            cached = self.cached(kid, now);
+            cached = self.cached(kid, now, wanted);
         }
         match cached {
             Cached { key: Some(key), .. } => Ok(key),
@@ -202,7 +207,12 @@ impl Verifier {
         }
     }
 
-    fn cached(&self, kid: &str, now: OffsetDateTime) -> Cached {
+    fn cached<T>(
+        &self,
+        kid: &str,
+        now: OffsetDateTime,
+        wanted: fn(&DecodingKey) -> T,
+    ) -> Cached<T> {
         let cache = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let held = |retire_at: &Option<OffsetDateTime>| retire_at.is_none_or(|at| now < at);
         let key = cache.by_kid.get(kid).filter(|(_, retire_at)| held(retire_at));
@@ -215,7 +225,7 @@ impl Verifier {
         Cached {
             due: cache.tried.is_none_or(|(at, _)| at.elapsed() > pause),
             failed: cache.tried.is_some_and(|(_, read)| !read),
-            key: key.map(|(key, _)| key.clone()),
+            key: key.map(|(key, _)| wanted(key)),
         }
     }
 
