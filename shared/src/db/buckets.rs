@@ -44,6 +44,77 @@ impl Bucket<'_> {
     }
 }
 
+/// A `sqlx::query!` whose statement takes one from a bucket beside what else it does.
+///
+/// Its text stands in two parts: the first ends with a CTE `asked` (`key bytea, at timestamptz,
+/// seconds float8, full_at timestamptz`) of one row, or of none when there is nothing to be taken for;
+/// `seconds` is how long one takes to refill, null where there is no limit, and `full_at` the latest
+/// arrival time that still lets one be taken. Behind it come, for the second part,
+///
+/// - `filled`: the `tat` of the bucket before, without a row when it is new;
+/// - `taken`: a row when one was taken;
+/// - `admitted`: a row when one was taken, or there is no limit.
+///
+/// A refusal writes nothing: the upsert only runs when the row read first lets it. Only a request that
+/// finds the bucket taken by another at the same moment waits for that one and locks the row, as
+/// `ON CONFLICT` does before it looks at its condition; it changes no value.
+///
+/// - `query`: the statement begins with the first part.
+/// - `checked`, `permitted`: with that check, in the mode that follows.
+/// - `apart`: as `checked`, and these CTEs have names of their own, so that the second part may take
+///   from another bucket.
+macro_rules! taking {
+    (query $($rest:tt)*) => {
+        $crate::db::buckets::taking!(@text [query] ["asked"] ["filled"] ["taken"] ["admitted"] $($rest)*)
+    };
+    (checked $mode:ident $($rest:tt)*) => {
+        $crate::db::buckets::taking!(
+            @text [checked $mode] ["asked"] ["filled"] ["taken"] ["admitted"] $($rest)*
+        )
+    };
+    (permitted $mode:ident $($rest:tt)*) => {
+        $crate::db::buckets::taking!(
+            @text [permitted $mode] ["asked"] ["filled"] ["taken"] ["admitted"] $($rest)*
+        )
+    };
+    (apart $mode:ident $($rest:tt)*) => {
+        $crate::db::buckets::taking!(
+            @text [checked $mode] ["noted"] ["noted_filled"] ["noted_taken"] ["noted_admitted"] $($rest)*
+        )
+    };
+    (@text [$($how:tt)+] [$asked:literal] [$filled:literal] [$taken:literal] [$admitted:literal]
+     $before:literal, $($after:literal)+ ; $($argument:tt)*) => {
+        $crate::db::buckets::taking!(
+            @$($how)+ $before
+            ", " $filled " AS (
+                SELECT b.tat FROM buckets b JOIN " $asked " a ON a.key = b.key
+            ), " $taken " AS (
+                INSERT INTO buckets AS bucket (key, tat)
+                SELECT key, at + seconds * interval '1 second' FROM " $asked "
+                WHERE seconds IS NOT NULL
+                  AND NOT EXISTS (SELECT FROM " $filled " f WHERE f.tat > full_at)
+                ON CONFLICT (key) DO UPDATE
+                SET tat = greatest(bucket.tat, (SELECT at FROM " $asked "))
+                          + (SELECT seconds FROM " $asked ") * interval '1 second'
+                WHERE bucket.tat <= (SELECT full_at FROM " $asked ")
+                RETURNING tat
+            ), " $admitted " AS (
+                SELECT FROM " $asked " WHERE seconds IS NULL OR EXISTS (SELECT FROM " $taken ")
+            )" $($after)+ ; $($argument)*
+        )
+    };
+    (@query $($part:literal)+ ; $($argument:tt)*) => {
+        sqlx::query!("" $(+ $part)+, $($argument)*)
+    };
+    (@checked $mode:ident $($part:literal)+ ; $($argument:tt)*) => {
+        $crate::db::sessions::checked!($mode $($part)+, $($argument)*)
+    };
+    (@permitted $mode:ident $($part:literal)+ ; $($argument:tt)*) => {
+        $crate::db::permitted::permitted!($mode $($part)+, $($argument)*)
+    };
+}
+pub(super) use taking;
+
 /// Until when the bucket is empty, if it is. Nothing is taken.
 ///
 /// # Errors
@@ -63,10 +134,6 @@ pub async fn look(
 
 /// Takes one from the bucket; `Err(until)` inside when it is empty until then.
 ///
-/// A refusal writes nothing: the upsert only runs when the row read first lets it. Only a request that
-/// finds the bucket taken by another at the same moment waits for that one and locks the row, as
-/// `ON CONFLICT` does before it looks at its condition; it changes no value.
-///
 /// # Errors
 /// The statement's.
 pub async fn take(
@@ -75,19 +142,12 @@ pub async fn take(
     rate: Rate,
     now: OffsetDateTime,
 ) -> Result<Result<(), OffsetDateTime>, Error> {
-    let taken = sqlx::query!(
-        r#"WITH seen AS (
-               SELECT tat FROM buckets WHERE key = $1
-           ), taken AS (
-               INSERT INTO buckets AS bucket (key, tat)
-               SELECT $1, $2::timestamptz + $3::float8 * interval '1 second'
-               WHERE NOT EXISTS (SELECT FROM seen WHERE tat > $4)
-               ON CONFLICT (key) DO UPDATE
-               SET tat = greatest(bucket.tat, $2) + $3::float8 * interval '1 second'
-               WHERE bucket.tat <= $4
-               RETURNING tat
-           )
-           SELECT EXISTS (SELECT FROM taken) AS "taken!", (SELECT tat FROM seen) AS tat"#,
+    let taken = taking!(
+        query "WITH asked AS (
+            SELECT $1::bytea AS key, $2::timestamptz AS at, $3::float8 AS seconds,
+                   $4::timestamptz AS full_at
+        )",
+        r#" SELECT EXISTS (SELECT FROM taken) AS "taken!", (SELECT tat FROM filled) AS tat"#;
         key,
         now,
         rate.interval().as_secs_f64(),

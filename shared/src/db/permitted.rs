@@ -10,29 +10,22 @@
 /// The parameters `$6` to `$10` are the roles that have the permission, the caller's address, agent and
 /// request, and the permission; the statement's own begin at `$11`.
 macro_rules! permitted {
-    ($mode:ident $sql:literal, $claims:expr, $now:expr, $permission:expr, $caller:expr
+    ($mode:ident $($sql:literal)+, $claims:expr, $now:expr, $permission:expr, $caller:expr
      $(, $argument:expr)* $(,)?) => {
-        $crate::db::sessions::checked!(
-            $mode ", permitted AS (
+        $crate::db::buckets::taking!(
+            apart $mode ", permitted AS (
                  SELECT FROM caller WHERE roles && $6::text[]
-             ), refused AS (
-                 SELECT 'denied '::bytea || uuid_send(id) AS key FROM caller
-                 WHERE NOT EXISTS (SELECT FROM permitted)
              ), noted AS (
-                 INSERT INTO buckets AS bucket (key, tat)
-                 SELECT key, $3::timestamptz + interval '1 minute' FROM refused
-                 WHERE NOT EXISTS (SELECT FROM buckets full_one WHERE full_one.key = refused.key
-                                   AND full_one.tat > $3 + interval '19 minutes')
-                 ON CONFLICT (key) DO UPDATE
-                 SET tat = greatest(bucket.tat, $3) + interval '1 minute'
-                 WHERE bucket.tat <= $3 + interval '19 minutes'
-                 RETURNING tat
-             ), denied AS (
+                 SELECT 'denied '::bytea || uuid_send(id) AS key, $3::timestamptz AS at,
+                        60.0::float8 AS seconds, $3 + interval '19 minutes' AS full_at
+                 FROM caller WHERE NOT EXISTS (SELECT FROM permitted)
+             )",
+            ", denied AS (
                  INSERT INTO audit (at, event, actor, session, address, user_agent, request_id, detail)
                  SELECT $3, 'authz_fail', id, session, $7::text::inet, $8, $9,
                         jsonb_build_object('permission', $10::text)
-                 FROM caller WHERE EXISTS (SELECT FROM noted)
-             )" $sql,
+                 FROM caller WHERE EXISTS (SELECT FROM noted_taken)
+             )" $($sql)+ ;
             $claims,
             $now,
             &$permission.roles(),

@@ -4,6 +4,7 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::buckets::taking;
 use super::pool::Pool;
 use super::{Error, buckets, notices, one_time_tokens};
 use crate::credentials::Email;
@@ -39,20 +40,12 @@ pub async fn ask(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Result<(), OffsetDateTime>, Error> {
-    let row = sqlx::query!(
-        r#"WITH seen AS (
-               SELECT tat FROM buckets WHERE key = $6
-           ), taken AS (
-               INSERT INTO buckets AS bucket (key, tat)
-               SELECT $6, $2::timestamptz + $7::float8 * interval '1 second'
-               WHERE $7::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM seen WHERE tat > $8)
-               ON CONFLICT (key) DO UPDATE
-               SET tat = greatest(bucket.tat, $2) + $7::float8 * interval '1 second'
-               WHERE bucket.tat <= $8
-               RETURNING tat
-           ), admitted AS (
-               SELECT WHERE $7::float8 IS NULL OR EXISTS (SELECT FROM taken)
-           ), account AS (
+    let row = taking!(
+        query "WITH asked AS (
+               SELECT $6::bytea AS key, $2::timestamptz AS at, $7::float8 AS seconds,
+                      $8::timestamptz AS full_at
+           )",
+        r#", account AS (
                -- Locked before its tokens, as by whoever voids them.
                SELECT u.id, u.email FROM users u, admitted
                WHERE u.email_key = $1 AND u.status = 'active' FOR SHARE OF u
@@ -73,7 +66,7 @@ pub async fn ask(
                       account.id, $9::text::inet, $10, $11, '{"purpose": "reset"}'
                FROM admitted LEFT JOIN account ON true
            )
-           SELECT EXISTS (SELECT FROM admitted) AS "admitted!", (SELECT tat FROM seen) AS tat"#,
+           SELECT EXISTS (SELECT FROM admitted) AS "admitted!", (SELECT tat FROM filled) AS tat"#;
         wish.email.key(),
         now,
         wish.token,

@@ -9,7 +9,7 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::buckets::Bucket;
+use super::buckets::{Bucket, taking};
 use super::{Error, verification};
 use crate::credentials::Username;
 use crate::extract::Caller;
@@ -59,20 +59,12 @@ pub async fn create(
     now: OffsetDateTime,
 ) -> Result<Result<(), OffsetDateTime>, Error> {
     let (email, bucket) = new.email.unzip();
-    let row = sqlx::query!(
-        r#"WITH seen AS (
-             SELECT tat FROM buckets WHERE key = $15
-         ), taken AS (
-             INSERT INTO buckets AS bucket (key, tat)
-             SELECT $15::bytea, $4::timestamptz + $16::float8 * interval '1 second'
-             WHERE $16::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM seen WHERE tat > $17)
-             ON CONFLICT (key) DO UPDATE
-             SET tat = greatest(bucket.tat, $4) + $16::float8 * interval '1 second'
-             WHERE bucket.tat <= $17
-             RETURNING tat
-         ), admitted AS (
-             SELECT WHERE $16::float8 IS NULL OR EXISTS (SELECT FROM taken)
-         ), account AS (
+    let row = taking!(
+        query "WITH asked AS (
+             SELECT $15::bytea AS key, $4::timestamptz AS at, $16::float8 AS seconds,
+                    $17::timestamptz AS full_at
+         )",
+        r#", account AS (
              INSERT INTO users (id, username, username_key, created_at)
              SELECT $1::uuid, $2, $3, $4 FROM admitted RETURNING id
          ), secret AS (
@@ -93,7 +85,7 @@ pub async fn create(
              INSERT INTO audit (at, event, actor, subject, address, user_agent, request_id)
              SELECT $4, 'user_created', id, id, $8::text::inet, $9, $10 FROM account
          )
-         SELECT EXISTS (SELECT FROM admitted) AS "admitted!", (SELECT tat FROM seen) AS tat"#,
+         SELECT EXISTS (SELECT FROM admitted) AS "admitted!", (SELECT tat FROM filled) AS tat"#;
         new.id,
         new.username.as_str(),
         new.username.key(),

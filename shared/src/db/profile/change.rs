@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Profile;
 use crate::access_token::Claims;
 use crate::credentials::{Bio, DisplayName};
-use crate::db::buckets::Bucket;
+use crate::db::buckets::{Bucket, taking};
 use crate::db::pool::Pool;
 use crate::db::sessions::{checked, parse_roles};
 use crate::db::{Error, admins, notices, users};
@@ -34,28 +34,23 @@ pub async fn change(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Result<Profile, OffsetDateTime>, Error> {
-    let row = checked!(
-        write r#", wish AS (
+    let row = taking!(
+        checked write ", wish AS (
                SELECT id, display_name, CASE WHEN $6::bool THEN $7 ELSE display_name END AS new_name,
                       bio, CASE WHEN $8::bool THEN $9 ELSE bio END AS new_bio
                FROM caller
            ), differs AS (
                SELECT id, new_name, new_bio FROM wish
                WHERE new_name IS DISTINCT FROM display_name OR new_bio IS DISTINCT FROM bio
-           ), filled AS (
-               SELECT tat FROM buckets WHERE key = $13
-           ), taken AS (
-               INSERT INTO buckets AS bucket (key, tat)
-               SELECT $13::bytea, $3::timestamptz + $14::float8 * interval '1 second' FROM differs
-               WHERE $14::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM filled WHERE tat > $15)
-               ON CONFLICT (key) DO UPDATE
-               SET tat = greatest(bucket.tat, $3) + $14::float8 * interval '1 second'
-               WHERE bucket.tat <= $15
-               RETURNING tat
-           ), changed AS (
+           ), asked AS (
+               SELECT $13::bytea AS key, $3::timestamptz AS at, $14::float8 AS seconds,
+                      $15::timestamptz AS full_at
+               FROM differs
+           )",
+        r#", changed AS (
                UPDATE users u SET display_name = new_name, bio = new_bio
                FROM differs
-               WHERE u.id = differs.id AND ($14::float8 IS NULL OR EXISTS (SELECT FROM taken))
+               WHERE u.id = differs.id AND EXISTS (SELECT FROM admitted)
                RETURNING u.id
            ), logged AS (
                INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
@@ -65,7 +60,7 @@ pub async fn change(
            SELECT caller.id, username, new_name, new_bio, email, roles AS "roles!", created_at,
                   EXISTS (SELECT FROM differs) AND NOT EXISTS (SELECT FROM changed) AS "refused!",
                   (SELECT tat FROM filled) AS tat
-           FROM caller JOIN wish ON wish.id = caller.id"#,
+           FROM caller JOIN wish ON wish.id = caller.id"#;
         claims,
         now,
         display_name.is_change(),

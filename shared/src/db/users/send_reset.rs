@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::access_token::Claims;
 use crate::db::Error;
-use crate::db::buckets::Bucket;
-use crate::db::permitted::{judge, permitted};
+use crate::db::buckets::{Bucket, taking};
+use crate::db::permitted::judge;
 use crate::extract::Caller;
 use crate::role::Permission;
 
@@ -52,8 +52,8 @@ pub async fn send_reset(
 ) -> Result<Sent, Error> {
     // The caller's row is not locked: they may be the target, and whoever forgot a password has the
     // bucket first and waits for that row then.
-    let row = permitted!(
-        read r#", target AS (
+    let row = taking!(
+        permitted read ", target AS (
                SELECT id, email, status FROM users
                WHERE id = $11 AND EXISTS (SELECT FROM permitted)
                -- Before its tokens, as whoever voids them; no more than a token's reference needs, since
@@ -61,20 +61,15 @@ pub async fn send_reset(
                FOR KEY SHARE
            ), reached AS (
                SELECT id, email FROM target WHERE email = $15 AND status = 'active'
-           ), filled AS (
-               SELECT tat FROM buckets WHERE key = $16
-           ), taken AS (
-               INSERT INTO buckets AS bucket (key, tat)
-               SELECT $16::bytea, $3::timestamptz + $17::float8 * interval '1 second' FROM reached
-               WHERE $17::float8 IS NOT NULL AND NOT EXISTS (SELECT FROM filled WHERE tat > $18)
-               ON CONFLICT (key) DO UPDATE
-               SET tat = greatest(bucket.tat, $3) + $17::float8 * interval '1 second'
-               WHERE bucket.tat <= $18
-               RETURNING tat
-           ), token AS (
+           ), asked AS (
+               SELECT $16::bytea AS key, $3::timestamptz AS at, $17::float8 AS seconds,
+                      $18::timestamptz AS full_at
+               FROM reached
+           )",
+        r#", token AS (
                INSERT INTO one_time_tokens AS t (id, kind, user_id, target, created_at, expires_at)
                SELECT $12::uuid, 'reset', id, email, $3, $13::timestamptz FROM reached
-               WHERE $17::float8 IS NULL OR EXISTS (SELECT FROM taken)
+               WHERE EXISTS (SELECT FROM admitted)
                ON CONFLICT (user_id, kind) WHERE used_at IS NULL DO UPDATE
                SET id = excluded.id, target = excluded.target, created_at = excluded.created_at,
                    expires_at = excluded.expires_at
@@ -92,7 +87,7 @@ pub async fn send_reset(
            SELECT EXISTS (SELECT FROM permitted) AS "permitted!",
                   EXISTS (SELECT FROM target) AS "found!", EXISTS (SELECT FROM reached) AS "reached!",
                   EXISTS (SELECT FROM token) AS "sent!", (SELECT tat FROM filled) AS tat
-           FROM caller"#,
+           FROM caller"#;
         claims,
         now,
         Permission::UsersWrite,
