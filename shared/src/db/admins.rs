@@ -1,6 +1,7 @@
 //! The last administrator, whom nobody may take away.
 
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use super::Error;
 
@@ -18,4 +19,18 @@ pub(super) async fn hold(transaction: impl PgExecutor<'_>) -> Result<(), Error> 
         .fetch_one(transaction)
         .await?;
     Ok(())
+}
+
+/// Whether the end of this account needs that lock: it is an administrator's, or its id stands at roles
+/// that it gave, of which whoever changes those accounts may hold some.
+///
+/// # Errors
+/// The statement's.
+pub(super) async fn concerns(transaction: impl PgExecutor<'_>, id: Uuid) -> Result<bool, Error> {
+    let concerns = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM user_roles WHERE user_id = $1 AND role = 'admin')
+               OR EXISTS (SELECT FROM user_roles WHERE granted_by = $1) AS "concerns!""#,
+        id
+    );
+    Ok(concerns.fetch_one(transaction).await?)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -168,7 +168,7 @@ pub enum Deletion {
 }
 
 /// Deletes the caller's account and all that hangs on it, keeps the name from others, tells the nodes,
-/// writes the audit row, in one transaction.
+/// writes the audit row, in one transaction. Only who manages accounts waits for others who do.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or a statement's.
@@ -181,8 +181,27 @@ pub async fn delete(
 ) -> Result<Deletion, Error> {
     let mut connection = db.lend().await?;
     let mut transaction = connection.begin().await?;
-    admins::hold(&mut *transaction).await?;
     users::hold(&mut *transaction, claims.sub).await?;
+    // Roles change only under the lock of the account's row, so what is told here stays so. Whoever
+    // manages accounts begins anew: the administrators' lock comes before any account's.
+    if admins::concerns(&mut *transaction, claims.sub).await? {
+        transaction.rollback().await?;
+        transaction = connection.begin().await?;
+        admins::hold(&mut *transaction).await?;
+        users::hold(&mut *transaction, claims.sub).await?;
+    }
+    let deleted = remove(&mut transaction, claims, verified, caller, now).await?;
+    transaction.commit().await?;
+    Ok(deleted)
+}
+
+async fn remove(
+    transaction: &mut Transaction<'_, Postgres>,
+    claims: &Claims,
+    verified: OffsetDateTime,
+    caller: &Caller,
+    now: OffsetDateTime,
+) -> Result<Deletion, Error> {
     let row = checked!(
         own r#", last AS (
                SELECT FROM caller WHERE 'admin' = ANY(roles) AND NOT EXISTS (
@@ -212,10 +231,9 @@ pub async fn delete(
         caller.request_id,
         notices::REVOKED
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(&mut **transaction)
     .await?
     .ok_or(Error::SessionRevoked)?;
-    transaction.commit().await?;
     Ok(match row {
         row if row.gone => Deletion::Done,
         row if row.last => Deletion::LastAdmin,
