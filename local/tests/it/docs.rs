@@ -1,6 +1,7 @@
 //! What the pages say is held against what the code does; these tests need no server.
 
 mod configuration;
+mod events;
 mod pages;
 pub(crate) mod routes;
 
