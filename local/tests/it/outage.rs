@@ -1,5 +1,7 @@
 //! Postgres silent or killed under load: sign-in says so in time, broadcast goes on, all heals.
 
+mod crowd;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
-use local::postgres::Postgres;
+use local::postgres::{Cluster, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use shared::db::{MIGRATOR, roles};
 use sqlx::{Connection, PgConnection};
@@ -76,13 +78,19 @@ async fn a_killed_postgres_comes_back_under_load() {
     echo(&mut socket, "after it").await;
 }
 
-/// An app on a cluster of its own, with one user.
-async fn start(dir: &Path) -> (Postgres, TestApp) {
+/// A cluster of its own, migrated, and the owner's connection.
+async fn migrated(dir: &Path) -> (Cluster, Postgres, PgConnection) {
     let cluster = cluster(dir).await;
     let postgres = Postgres::start(cluster.clone()).await.unwrap();
     let mut owner = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
     roles::create(&mut owner).await.unwrap();
     MIGRATOR.run(&mut owner).await.unwrap();
+    (cluster, postgres, owner)
+}
+
+/// An app on a cluster of its own, with one user.
+async fn start(dir: &Path) -> (Postgres, TestApp) {
+    let (cluster, postgres, _) = migrated(dir).await;
     let settings = [
         ("LIMIT_LOGIN_ADDRESS", "off"),
         ("LOCK_AFTER", "off"),
