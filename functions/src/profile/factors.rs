@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderName};
 use serde::Serialize;
+use shared::access_token::Claims;
 use shared::db::factors::{self, Change};
 use shared::extract::Caller;
 use shared::problem::{Code, Problem, Result};
@@ -20,9 +21,9 @@ use shared::second_factor::Vault;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::App;
 use crate::bearer::Bearer;
 use crate::openapi::examples;
+use crate::{App, throttle};
 
 /// Its routes, described.
 #[derive(utoipa::OpenApi)]
@@ -108,7 +109,7 @@ async fn list(State(app): State<App>, Bearer(claims): Bearer) -> Result<Json<Sho
 /// `DELETE /me/factors/{id}` → 204; with an app its recovery codes go, too.
 ///
 /// Problems: `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
-/// `unavailable`.
+/// `rate_limited`, `unavailable`.
 #[utoipa::path(
     delete,
     path = "/me/factors/{id}",
@@ -128,9 +129,19 @@ async fn remove(
     // What is no id is nobody's factor; the session is checked all the same.
     let id: Uuid = id.parse().unwrap_or(Uuid::nil());
     let now = app.clock.now();
+    admit(&app, &claims, now).await?;
     let removed = factors::remove(app.db.pool(), &claims, id, since(&app, now), &caller, now);
     made(app.db.run(removed).await?, Code::NotFound)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lets a change begin: the sign-in is recent, and one is taken from the account's bucket of such
+/// changes, each of which is a row of the audit log and a mail. That is asked second, or somebody with a
+/// session of old could empty the bucket.
+async fn admit(app: &App, claims: &Claims, now: OffsetDateTime) -> Result<()> {
+    let admitted = factors::admit(app.db.pool(), claims, since(app, now), now);
+    made(app.db.run(admitted).await?, Code::RecentSignInRequired)?;
+    throttle::account(app, "factors", app.settings.accounts.profile, claims.sub, now).await
 }
 
 /// Since when a sign-in is recent.

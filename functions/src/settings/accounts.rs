@@ -18,7 +18,7 @@ impl Accounts {
             profile: reader.get(
                 "LIMIT_PROFILE_ACCOUNT",
                 "100/h burst 50",
-                "Changes that an account may make of its profile, each of which is a row of the audit log; `off` for none.",
+                "Changes that an account may make of its profile, and, counted apart, of its second factors; each is a row of the audit log. `off` for none.",
             ),
             export: reader.get(
                 "LIMIT_EXPORT_ACCOUNT",

@@ -76,6 +76,26 @@ pub enum Change<T> {
     Unknown,
 }
 
+/// Whether the caller may begin a change now; nothing is changed.
+///
+/// # Errors
+/// [`Error::SessionRevoked`], or the statement's.
+pub async fn admit(
+    db: impl PgExecutor<'_>,
+    claims: &Claims,
+    since: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<Change<()>, Error> {
+    let recent = recent!(
+        r#" SELECT EXISTS (SELECT FROM recent) AS "recent!" FROM caller"#,
+        claims,
+        now,
+        since
+    );
+    let row = recent.fetch_optional(db).await?.ok_or(Error::SessionRevoked)?;
+    Ok(if row.recent { Change::Made(()) } else { Change::NotRecent })
+}
+
 /// The caller's own.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use shared::problem::{Code, Problem, Result};
 use shared::webauthn::{Refused, Registration};
 use uuid::Uuid;
 
-use super::{Factors, made, secretly, since};
+use super::{Factors, admit, made, secretly, since};
 use crate::bearer::Bearer;
 use crate::ceremony::CreationOptions;
 use crate::openapi::{bodies, examples};
@@ -47,7 +47,7 @@ struct Added {
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`,
-/// `too_many_passkeys`, `unavailable`.
+/// `too_many_passkeys`, `rate_limited`, `unavailable`.
 #[utoipa::path(
     post,
     path = "/me/factors/passkey/options",
@@ -70,6 +70,7 @@ async fn begin(
 ) -> Result<Response> {
     fields.finish(Some(()))?;
     let (party, now) = (app.relying_party()?, app.clock.now());
+    admit(&app, &claims, now).await?;
     let challenge = Challenge::generate().map_err(|error| Problem::internal(&error))?;
     let given = (&challenge, now + app.settings.factors.challenge_lifetime);
     let most = app.settings.factors.passkeys_max;

@@ -15,7 +15,7 @@ use shared::problem::{Code, Problem, Result};
 use shared::second_factor::{self, RECOVERY_CODES, RecoveryCode, TotpSecret, Vault};
 use uuid::Uuid;
 
-use super::{Factors, made, secretly, since};
+use super::{Factors, admit, made, secretly, since};
 use crate::bearer::Bearer;
 use crate::openapi::{bodies, examples};
 
@@ -72,7 +72,7 @@ struct Renewed<'a> {
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`,
-/// `factor_exists`, `unavailable`.
+/// `factor_exists`, `rate_limited`, `unavailable`.
 #[utoipa::path(
     post,
     path = "/me/factors/totp",
@@ -95,6 +95,7 @@ async fn begin(
 ) -> Result<Response> {
     fields.finish(Some(()))?;
     let (id, now) = (Uuid::now_v7(), app.clock.now());
+    admit(&app, &claims, now).await?;
     let secret = TotpSecret::generate().map_err(|error| Problem::internal(&error))?;
     let sealed = vault.seal(&secret, claims.sub, id);
     let sealed = sealed.map_err(|error| Problem::internal(&error))?;
@@ -161,7 +162,7 @@ async fn confirm(
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
 /// `validation_failed`, `token_invalid`, `session_revoked`, `recent_sign_in_required`, `not_found`,
-/// `unavailable`.
+/// `rate_limited`, `unavailable`.
 #[utoipa::path(
     post,
     path = "/me/factors/recovery-codes",
@@ -185,6 +186,7 @@ async fn renew_recovery_codes(
 ) -> Result<Response> {
     fields.finish(Some(()))?;
     let (db, now) = (&app.db, app.clock.now());
+    admit(&app, &claims, now).await?;
     let (codes, macs) = new_codes(&vault, &claims)?;
     let since = since(&app, now);
     let renewed = totp::renew_recovery_codes(db.pool(), &claims, &macs, since, &caller, now);

@@ -334,6 +334,34 @@ async fn factors_change_only_soon_after_a_sign_in() {
 }
 
 #[tokio::test]
+async fn an_account_begins_so_many_changes_of_its_factors_and_one_of_old_takes_nothing_from_them() {
+    let (app, old) = signed_in(&[("LIMIT_PROFILE_ACCOUNT", "4/h burst 4")]).await;
+    app.clock.advance(Duration::from_mins(10));
+    for _ in 0..5 {
+        let refused = post(&app, &old, "totp", json!({})).await;
+        refused.assert_problem(403, "recent_sign_in_required");
+    }
+    let token = app.sign_in("ann").await.access;
+    let id = Uuid::now_v7();
+    let remove = format!("/me/factors/{id}");
+    for path in ["totp", "recovery-codes", "passkey/options"] {
+        assert_ne!(post(&app, &token, path, json!({})).await.code(), "rate_limited", "{path}");
+    }
+    let gone = app.call(Method::DELETE, &remove, &token, None).await;
+    gone.assert_problem(404, "not_found");
+    for path in ["totp", "recovery-codes", "passkey/options"] {
+        let refused = post(&app, &token, path, json!({})).await;
+        refused.assert_problem(429, "rate_limited");
+        assert_eq!(refused.headers["ratelimit-policy"], "\"factors\";q=4;w=3600");
+    }
+    let refused = app.call(Method::DELETE, &remove, &token, None).await;
+    refused.assert_problem(429, "rate_limited");
+    let profile = json!({ "bio": "counted apart" });
+    let changed = app.call(Method::PATCH, "/me", &token, Some(profile)).await;
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+}
+
+#[tokio::test]
 async fn a_factor_of_another_user_is_not_found() {
     let (app, token) = signed_in(&[]).await;
     let totp = TotpApp::enrol(&app, &token).await;

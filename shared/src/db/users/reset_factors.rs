@@ -18,14 +18,14 @@ pub enum Reset {
     Done,
     /// There is no account of this id.
     NotFound,
-    /// It is the caller's own, and their sign-in is too long ago or has not proven the app.
+    /// The caller's sign-in is too long ago or has not proven the app that they have.
     NotRecent,
 }
 
 /// Takes all second factors of an account away, puts a mail into the outbox if there were any, and
-/// writes the audit row. Of the caller's own account only if they signed in after `since` and have proven
-/// the app that there is: whoever finds an administrator's session open is no further than with
-/// another's.
+/// writes the audit row, if the caller signed in after `since` and has proven the app that they have:
+/// whoever finds an administrator's session open takes nobody's factors away, the administrator's own
+/// least of all.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
@@ -45,7 +45,7 @@ pub async fn reset_factors(
                SELECT FROM caller c JOIN sessions s ON s.id = c.session JOIN users u ON u.id = c.id
                WHERE s.created_at > $12 AND (s.proven_at IS NOT NULL OR NOT u.second_factor)
            ), target AS (
-               SELECT u.id, u.email, u.id <> $2 OR EXISTS (SELECT FROM recent) AS may
+               SELECT u.id, u.email, EXISTS (SELECT FROM recent) AS may
                FROM users u WHERE u.id = $11 AND EXISTS (SELECT FROM permitted)
                FOR NO KEY UPDATE OF u
            ), app AS (
