@@ -24,6 +24,7 @@ pub mod frame;
 mod health;
 pub mod hub;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 mod pressure;
 pub mod publication;

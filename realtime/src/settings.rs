@@ -4,6 +4,7 @@ mod accept;
 mod binary;
 mod groups;
 mod limits;
+mod log;
 mod redis;
 mod shards;
 
@@ -13,6 +14,7 @@ pub use accept::Accept;
 pub use binary::Binary;
 pub use groups::{Drain, Heartbeat, Queues};
 pub use limits::Limits;
+pub use log::Log;
 pub use redis::Redis;
 pub use shards::{Count, Shards};
 
@@ -67,6 +69,8 @@ pub struct Settings {
     pub shards: Shards,
     /// How many connections there may be and how fast each may send.
     pub limits: Limits,
+    /// How durable rooms are stored.
+    pub log: Log,
     /// How the node goes away.
     pub drain: Drain,
     /// How nodes reach each other; `None` is one node alone.
@@ -89,6 +93,7 @@ impl Settings {
             queues: Queues::read(reader),
             limits: Limits::read(reader, &accept, &shards),
             shards,
+            log: Log::read(reader),
             drain: Drain::read(reader, process),
             redis: Redis::read(reader),
             accept,

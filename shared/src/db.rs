@@ -99,11 +99,12 @@ impl From<sqlx::Error> for Error {
 }
 
 /// SQLSTATEs that pass: connection lost (08), out of resources (53), shutting down or starting
-/// (57P), cancelled (57014), read-only during a failover (25006), serialisation and deadlock (40).
+/// (57P), cancelled (57014), a lock not had in time (55P03), read-only during a failover (25006),
+/// serialisation and deadlock (40).
 fn passes(state: &str) -> bool {
     matches!(state.get(..2), Some("08" | "53" | "40"))
         || state.starts_with("57P")
-        || matches!(state, "57014" | "25006")
+        || matches!(state, "57014" | "55P03" | "25006")
 }
 
 impl From<Error> for Problem {

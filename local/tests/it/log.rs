@@ -1,7 +1,9 @@
 //! Rooms and the log of each, as the serving role appends to it and reads it.
 
 mod append;
+mod lanes;
 mod outcomes;
+mod proxy;
 mod reading;
 mod rooms;
 
@@ -26,6 +28,8 @@ pub(crate) struct Rooms {
     pub(crate) db: Database,
     /// The owner's connections, for looking behind the scenes.
     pub(crate) owner: PgPool,
+    /// The owner's URL.
+    pub(crate) url: String,
     /// Dropped last.
     _database: TestDatabase,
 }
@@ -36,7 +40,7 @@ impl Rooms {
         let database = TestDatabase::create().await;
         let owner = PgPoolOptions::new().max_connections(4).connect(&database.url).await.unwrap();
         let db = Self::database(&database.url);
-        Self { db, owner, _database: database }
+        Self { db, owner, url: database.url.clone(), _database: database }
     }
 
     /// How the serving role reaches this address.

@@ -1,0 +1,111 @@
+//! Appending to the logs of durable rooms.
+//!
+//! A room belongs to one of a few lanes, each of which has a connection of its own and one call in flight
+//! on it: what arrives meanwhile is the next batch. So a lone entry goes at once, and under load one commit
+//! stores hundreds.
+
+mod batch;
+mod lane;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use shared::clock::Clock;
+use shared::db::log::{self, Append, Durability, Outcome};
+use shared::db::{Database, Error};
+use tokio::sync::oneshot;
+
+use crate::settings;
+use batch::{Item, UNKNOWN_AFTER};
+use lane::{Lane, Queue};
+
+/// Why an entry has no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Postgres is away or behind. It is not known whether the entry is stored: it may be sent again under
+    /// the same key.
+    #[error("the log is not available")]
+    Unavailable,
+    /// Postgres refuses this entry for a reason that only the node's own log tells. It is not stored.
+    #[error("the entry cannot be stored")]
+    Fault,
+}
+
+/// The lanes of a node. Clones are the same ones, usable on any thread; they end with the last.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Lanes>);
+
+#[derive(Debug)]
+struct Lanes(Vec<Arc<Queue>>);
+
+impl Log {
+    /// Starts the lanes on this runtime. While Postgres is away they wait for it.
+    ///
+    /// # Errors
+    /// When Postgres would forget what it has acknowledged, and `LOG_DURABLE` is on; or refuses.
+    pub async fn start(
+        database: Database,
+        settings: &settings::Log,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        if settings.durable {
+            match database.run(durability(&database)).await {
+                Ok(durability) => anyhow::ensure!(durability == Durability::Durable, DISPOSABLE),
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, "the log waits for the database");
+                }
+                Err(error) => return Err(error).context("DATABASE_URL"),
+            }
+        }
+        let lanes = (0..settings.lanes).map(|number| {
+            let queue = Arc::new(Queue::default());
+            let lane =
+                Lane::new(number, Arc::clone(&queue), database.clone(), settings, clock.clone());
+            tokio::spawn(lane.run());
+            queue
+        });
+        Ok(Self(Arc::new(Lanes(lanes.collect()))))
+    }
+
+    /// Appends an entry, in the order of the calls within its room. It is in the queue when this returns,
+    /// and is stored also when nobody waits for the outcome.
+    ///
+    /// An entry that a lost connection left in doubt is tried again, and is then a
+    /// [`Outcome::Duplicate`] of itself: whoever delivers what it stored delivers that, too.
+    ///
+    /// # Errors
+    /// [`Unanswered::Unavailable`] at once when the queue is full, else when the outcome is not known in
+    /// time; [`Unanswered::Fault`].
+    pub fn append(
+        &self,
+        append: Append,
+    ) -> impl Future<Output = Result<Outcome, Unanswered>> + Send + use<> {
+        let (answer, outcome) = oneshot::channel();
+        let until = Instant::now() + UNKNOWN_AFTER;
+        // Rooms are numbered one after another, so that this spreads them evenly.
+        let lane = append.room.unsigned_abs() % self.0.0.len().max(1) as u64;
+        if let Some(queue) = usize::try_from(lane).ok().and_then(|lane| self.0.0.get(lane)) {
+            queue.push(Item { append, answer, until });
+        }
+        // A lane that drops an item has failed.
+        async move { outcome.await.unwrap_or(Err(Unanswered::Unavailable)) }
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        for queue in &self.0 {
+            queue.close();
+        }
+    }
+}
+
+/// What is said when the server would lose what was acknowledged.
+const DISPOSABLE: &str = "Postgres runs with fsync or synchronous_commit off: what it has acknowledged is gone when it \
+                          crashes. LOG_DURABLE=off takes it all the same";
+
+async fn durability(database: &Database) -> Result<Durability, Error> {
+    let mut connection = log::connect(database).await?;
+    log::durability(&mut connection).await
+}

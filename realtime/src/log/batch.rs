@@ -1,0 +1,184 @@
+//! What waits for a lane, and what one call carries: plain structs that are given the time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use shared::db::log::{Append, Outcome};
+use tokio::sync::oneshot;
+
+use super::Unanswered;
+
+/// When an entry whose outcome is not known is given up. No setting: clients send it again, and give up a
+/// silent node in about the same time.
+pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(10);
+/// Most entries of one call. No setting: more make a call longer, and each of its entries later, and an
+/// entry no cheaper.
+pub(super) const BATCH_ITEMS: usize = 512;
+/// Most bytes of one call, for the same reason; a larger entry goes alone.
+pub(super) const BATCH_BYTES: usize = 1 << 20;
+/// Most entries that wait for a lane. No setting: half a second's worth, beyond which publishers are told.
+pub(super) const QUEUE_ITEMS: usize = 4_096;
+/// Most bytes that wait for a lane.
+pub(super) const QUEUE_BYTES: usize = 8 << 20;
+/// What an entry counts beside its body.
+const ITEM_BYTES: usize = 256;
+
+/// An entry, and whom to tell.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// What is to be appended.
+    pub(super) append: Append,
+    /// Who waits for the outcome.
+    pub(super) answer: Answer,
+    /// Until when.
+    pub(super) until: Instant,
+}
+
+/// Who waits for an outcome.
+pub(super) type Answer = oneshot::Sender<Result<Outcome, Unanswered>>;
+
+impl Item {
+    fn give_up(self) {
+        tell(self.answer, Err(Unanswered::Unavailable));
+    }
+}
+
+/// Whoever no longer waits need not be told.
+fn tell(answer: Answer, outcome: Result<Outcome, Unanswered>) {
+    drop(answer.send(outcome));
+}
+
+/// What waits for a lane.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    items: VecDeque<Item>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+impl Waiting {
+    /// Lets an item wait, or gives it up when there is no room or the queue is closed.
+    pub(super) fn push(&mut self, item: Item) {
+        let bytes = self.bytes + cost(&item.append);
+        if self.is_closed || bytes > QUEUE_BYTES || self.items.len() >= QUEUE_ITEMS {
+            return item.give_up();
+        }
+        self.bytes = bytes;
+        self.items.push_back(item);
+    }
+
+    /// Takes what one call carries, the oldest first; `None` when nothing waits.
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        while let Some(item) = self.items.front() {
+            bytes += cost(&item.append);
+            let is_full = batch.appends.len() >= BATCH_ITEMS || bytes > BATCH_BYTES;
+            if is_full && !batch.appends.is_empty() {
+                break;
+            }
+            batch.push(self.items.pop_front()?);
+        }
+        self.bytes -= batch.appends.iter().map(cost).sum::<usize>();
+        if self.items.is_empty() {
+            // A burst's memory is not kept.
+            self.items = VecDeque::new();
+        }
+        (!batch.appends.is_empty()).then_some(batch)
+    }
+
+    /// Takes no more items.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether it takes no more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Gives up what has waited too long, which is at the front.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.items.front().is_some_and(|item| item.until <= now) {
+            if let Some(item) = self.items.pop_front() {
+                self.bytes -= cost(&item.append);
+                item.give_up();
+            }
+        }
+    }
+}
+
+/// What one call carries.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The entries.
+    pub(super) appends: Vec<Append>,
+    /// Whom to tell of each.
+    pub(super) replies: Replies,
+}
+
+/// Who waits for the outcomes of a batch, by place.
+#[derive(Debug, Default)]
+pub(super) struct Replies(Vec<Option<(Answer, Instant)>>);
+
+impl Replies {
+    /// Gives up those that have waited too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        for reply in &mut self.0 {
+            if let Some((answer, _)) = reply.take_if(|(_, until)| *until <= now) {
+                tell(answer, Err(Unanswered::Unavailable));
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn push(&mut self, item: Item) {
+        self.appends.push(item.append);
+        self.replies.0.push(Some((item.answer, item.until)));
+    }
+
+    /// Leaves out what was given up; whether anything is left to be carried.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        self.replies.expire(now);
+        let mut replies = self.replies.0.iter();
+        self.appends.retain(|_| replies.next().is_some_and(Option::is_some));
+        self.replies.0.retain(Option::is_some);
+        !self.appends.is_empty()
+    }
+
+    /// Tells everybody what became of theirs.
+    pub(super) fn answer(self, outcomes: Vec<Outcome>) {
+        for (reply, outcome) in self.replies.0.into_iter().zip(outcomes) {
+            if let Some((answer, _)) = reply {
+                tell(answer, Ok(outcome));
+            }
+        }
+    }
+
+    /// Two halves, the first of which goes first; `Err` when it is a single entry.
+    pub(super) fn halve(mut self) -> Result<(Self, Self), Self> {
+        let half = self.appends.len() / 2;
+        if half == 0 {
+            return Err(self);
+        }
+        let appends = self.appends.split_off(half);
+        let replies = Replies(self.replies.0.split_off(half));
+        Ok((self, Self { appends, replies }))
+    }
+
+    /// Tells everybody that theirs has no outcome.
+    pub(super) fn fail(self, why: Unanswered) {
+        for (answer, _) in self.replies.0.into_iter().flatten() {
+            tell(answer, Err(why));
+        }
+    }
+}
+
+/// What an entry counts.
+fn cost(append: &Append) -> usize {
+    append.entry.body().map_or(0, str::len) + ITEM_BYTES
+}
+
+#[cfg(test)]
+mod tests;
