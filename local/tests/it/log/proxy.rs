@@ -37,8 +37,10 @@ impl Proxy {
                 cut.mark_unchanged();
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = pass(client, server, held) => {}
+                        // First: an answer that may go from now on, too, is lost.
+                        biased;
                         _ = cut.changed() => {}
+                        () = pass(client, server, held) => {}
                     }
                 });
             }
