@@ -86,6 +86,7 @@ impl Process {
         let mail = functions.courier.smtp.is_none();
         let front = Front::new(functions.http.clone());
         let auth = realtime::Auth::new(db.clone(), functions.tokens.clone(), Clock::System);
+        realtime::log::check(&db, &settings.node.log).await?;
         let node = realtime::Node::start(settings.node, Arc::clone(&front), Some(auth))?;
         let app = App::new(db.clone(), Clock::System, functions);
         let tokens = TokenKeys::new(&app, store.keys.signing.clone())?;

@@ -1,13 +1,17 @@
 //! Who is connecting: the access token and the session behind it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::access_token::{Claims, TokenError, Verifier};
 use shared::clock::Clock;
 use shared::db::{self, Database};
 use shared::problem::{Code, Problem, Result};
+use shared::role::Role;
 use shared::settings::Tokens;
 use uuid::Uuid;
+
+use crate::protocol::Sender;
 
 /// Checks tokens and sessions.
 #[derive(Debug, Clone)]
@@ -20,10 +24,14 @@ pub struct Auth {
 }
 
 /// A signed-in user, for as long as the token holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Identity {
     /// The user.
     pub(crate) user: Uuid,
+    /// The user's name.
+    pub(crate) username: Arc<str>,
+    /// Whether a role lets the user moderate every room.
+    pub(crate) moderates: bool,
     /// When the socket is closed 4401.
     pub(crate) expires: Instant,
 }
@@ -51,15 +59,34 @@ impl Auth {
             }
         };
         let check = db::sessions::check(self.db.pool(), &claims, self.clock.now());
-        self.db.run(check).await?;
-        Ok(self.until(&claims))
+        let session = self.db.run(check).await?;
+        let moderates = session.roles.iter().any(|role| *role >= Role::Moderator);
+        let (user, username) = (session.user, session.username.into());
+        Ok(Identity { user, username, moderates, expires: self.until(&claims) })
+    }
+
+    /// The database that is asked.
+    pub(crate) fn db(&self) -> &Database {
+        &self.db
+    }
+
+    /// The clock that it goes by.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// When the token ends, by the clock's time of day.
-    fn until(&self, claims: &Claims) -> Identity {
+    fn until(&self, claims: &Claims) -> Instant {
         let end = claims.exp.saturating_add_unsigned(self.leeway.as_secs());
         let left = end.saturating_sub(self.clock.now().unix_timestamp());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-        Identity { user: claims.sub, expires: Instant::now() + left }
+        Instant::now() + left
+    }
+}
+
+impl Identity {
+    /// The user, as others see whose an entry is.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender { id: self.user, username: (*self.username).to_owned() }
     }
 }

@@ -2,17 +2,18 @@
 //!
 //! What is here is shared by threads. What a shard keeps for itself is in `shard`.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{Notify, oneshot};
 
+use crate::auth::Identity;
 use crate::broker::Broker;
+use crate::close::CloseCode;
 use crate::limits::Held;
 use crate::metrics::Metrics;
 use crate::pressure::{ENTRY_BYTES, Rules};
@@ -20,43 +21,27 @@ use crate::publication::Publication;
 use crate::settings::Settings;
 use crate::shard;
 use crate::shard::link::{Envelope, Joining, Links, Sender};
+use crate::store::Store;
 
 mod doors;
+mod rooms;
 
 pub(crate) use doors::{Door, Shared};
+pub(crate) use rooms::Rooms;
+pub use rooms::{Keeping, Room, RoomId};
 
 /// Bytes of relayed messages that may be under way to a home shard; more wait in the relay's own
 /// queue.
 const RELAY_BYTES: usize = 256 * 1024;
 
-/// A room on this node, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RoomId(pub u32);
-
-impl RoomId {
-    /// The room of all plain clients.
-    pub const LOBBY: Self = Self(0);
-}
-
-/// What all shards know of a room.
-#[derive(Debug)]
-pub struct Room {
-    /// Its number.
-    pub(crate) id: RoomId,
-    /// The shard that orders what is published in it.
-    pub(crate) home: usize,
-    /// Members on each shard. Counted before a member's shard hears of it, so that whatever is
-    /// published afterwards goes there.
-    pub(crate) members: Box<[AtomicUsize]>,
-    /// Members for which publishers wait, on all shards.
-    pub(crate) pausing: AtomicUsize,
-}
+/// Bytes of entries of logs that may be under way to a home shard; whoever publishes there waits when
+/// there are more.
+pub(crate) const LOG_BYTES: usize = 1024 * 1024;
 
 /// The shards of a node. They end when it is dropped.
 #[derive(Debug)]
 pub struct Hub {
     shared: Arc<Shared>,
-    rooms: Mutex<HashMap<RoomId, Arc<Room>>>,
     next_id: AtomicU64,
 }
 
@@ -69,10 +54,30 @@ pub(crate) struct Arrival {
     pub(crate) early: Vec<u8>,
 }
 
+/// What a client speaks.
+#[derive(Debug)]
+pub(crate) enum Speech {
+    /// What it sends, everybody in this room gets.
+    Plain(Arc<Room>),
+    /// `keywire.v1`, and how the handshake's token was judged.
+    V1(SignIn),
+}
+
+/// How a client of `keywire.v1` is signed in by its handshake.
+#[derive(Debug)]
+pub(crate) enum SignIn {
+    /// It brought no token: it is to send one.
+    Awaited,
+    /// It is signed in.
+    Done(Identity),
+    /// Its token was refused, and it is told by this Close: browsers hide an answer before the 101.
+    Refused(CloseCode),
+}
+
 /// What is known of a connection before its socket arrives.
 #[derive(Debug, Default)]
 pub struct Guest {
-    /// When its access token ends.
+    /// When a plain client's access token ends.
     pub(crate) expires: Option<Instant>,
     /// The places it takes, given back when it has ended.
     pub(crate) held: Held,
@@ -88,7 +93,7 @@ pub struct Ticket(oneshot::Sender<Arrival>);
 pub struct Ended;
 
 impl Hub {
-    /// Starts the shards, each on a thread of its own.
+    /// Starts the shards, each on a thread of its own, for plain clients alone.
     ///
     /// # Errors
     /// If a thread or its runtime cannot be had.
@@ -96,6 +101,19 @@ impl Hub {
         settings: Settings,
         metrics: Arc<Metrics>,
         broker: Arc<dyn Broker>,
+    ) -> io::Result<Self> {
+        Self::start_with(settings, metrics, broker, None)
+    }
+
+    /// Starts the shards; with a store, for `keywire.v1`, too.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be had.
+    pub(crate) fn start_with(
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        broker: Arc<dyn Broker>,
+        store: Option<Store>,
     ) -> io::Result<Self> {
         let count = settings.shards.count.resolve();
         let (doors, inboxes): (Vec<_>, Vec<_>) = (0..count)
@@ -116,52 +134,52 @@ impl Hub {
             relay_relief: Notify::new(),
             hurried: AtomicBool::new(false),
             ended: Notify::new(),
+            rooms: Rooms::new(count),
+            store,
             settings,
         });
-        let hub = Self {
-            shared: Arc::clone(&shared),
-            rooms: Mutex::default(),
-            next_id: AtomicU64::new(1),
-        };
+        let hub = Self { shared: Arc::clone(&shared), next_id: AtomicU64::new(1) };
         for (index, inbox) in inboxes.into_iter().enumerate() {
             shard::start(index, Arc::clone(&shared), inbox)?;
         }
         Ok(hub)
     }
 
-    /// A room, opened if need be.
+    /// A room of plain clients, opened if need be.
     pub fn room(&self, id: RoomId) -> Arc<Room> {
-        // Nothing panics while it is held.
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = self.shared.shards.len();
-        let room = rooms.entry(id).or_insert_with(|| {
-            Arc::new(Room {
-                id,
-                home: id.0 as usize % count,
-                members: (0..count).map(|_| AtomicUsize::new(0)).collect(),
-                pausing: AtomicUsize::new(0),
-            })
-        });
-        Arc::clone(room)
+        self.shared.rooms.open(id, "", Keeping::Plain, true)
     }
 
-    /// Takes a member in, whose socket follows: from now on what is published waits for it.
+    /// Takes a plain client in, whose socket follows: from now on what is published waits for it.
     ///
     /// # Errors
     /// [`Ended`] if its shard has ended.
     pub fn join(&self, room: &Arc<Room>, guest: Guest) -> Result<Ticket, Ended> {
+        self.admit(Speech::Plain(Arc::clone(room)), guest)
+    }
+
+    /// Takes a client in, whose socket follows.
+    ///
+    /// # Errors
+    /// [`Ended`] if its shard has ended.
+    pub(crate) fn admit(&self, speech: Speech, guest: Guest) -> Result<Ticket, Ended> {
         let doors = self.shared.shards.iter().enumerate();
         let open = doors.filter(|(_, door)| !door.inbox.is_closed());
         let least = open.min_by_key(|(_, door)| door.load.load(Ordering::Relaxed));
         let (index, door) = least.ok_or(Ended)?;
         door.load.fetch_add(1, Ordering::Relaxed);
-        room.members[index].fetch_add(1, Ordering::SeqCst);
+        let room = if let Speech::Plain(room) = &speech { Some(Arc::clone(room)) } else { None };
+        if let Some(room) = &room {
+            room.members[index].fetch_add(1, Ordering::SeqCst);
+        }
         let (ticket, arrival) = oneshot::channel();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let joining = Joining { id, room: Arc::clone(room), guest, arrival };
+        let joining = Joining { id, speech, guest, arrival };
         if door.inbox.send(Envelope::Join(Box::new(joining))).is_err() {
             door.load.fetch_sub(1, Ordering::Relaxed);
-            room.members[index].fetch_sub(1, Ordering::SeqCst);
+            if let Some(room) = room {
+                room.members[index].fetch_sub(1, Ordering::SeqCst);
+            }
             return Err(Ended);
         }
         Ok(Ticket(ticket))

@@ -19,6 +19,7 @@ use shared::front::Front;
 mod auth;
 pub mod broker;
 pub mod close;
+mod command;
 pub mod drain;
 pub mod frame;
 mod health;
@@ -27,10 +28,13 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 mod pressure;
+pub mod protocol;
 pub mod publication;
+mod room;
 pub mod serve;
 pub mod settings;
 mod shard;
+mod store;
 mod upgrade;
 
 pub use auth::Auth;
@@ -46,6 +50,7 @@ use hub::{Hub, Room, RoomId};
 use limits::{Counts, Slots};
 use metrics::Metrics;
 use settings::Plain;
+use store::Store;
 use uuid::Uuid;
 
 /// What may wait between nodes of one process. No setting: only tests have several.
@@ -60,6 +65,7 @@ struct Inner {
     settings: Settings,
     front: Arc<Front>,
     mode: Mode,
+    auth: Option<Auth>,
     hub: Arc<Hub>,
     lobby: Arc<Room>,
     broker: Arc<dyn Broker>,
@@ -84,7 +90,7 @@ pub(crate) enum Mode {
 impl Node {
     /// Starts a node: with Redis as its broker if that is set, else alone.
     ///
-    /// `auth` is needed by `REALTIME_PLAIN=auth`.
+    /// `auth` is needed by `REALTIME_PLAIN=auth` and by `keywire.v1`, which is refused without it.
     ///
     /// # Errors
     /// When the address of Redis cannot be used, or `auth` is missing.
@@ -127,13 +133,16 @@ impl Node {
         inbound: Arc<Inbound>,
         broker: Arc<dyn Broker>,
     ) -> anyhow::Result<Self> {
-        let mode = match (settings.plain, auth) {
+        let mode = match (settings.plain, &auth) {
             (Plain::On, _) => Mode::On,
             (Plain::Off, _) => Mode::Off,
-            (Plain::Auth, Some(auth)) => Mode::Auth(auth),
+            (Plain::Auth, Some(auth)) => Mode::Auth(auth.clone()),
             (Plain::Auth, None) => anyhow::bail!("REALTIME_PLAIN=auth needs a database"),
         };
-        let hub = Hub::start(settings.clone(), Arc::clone(&metrics), Arc::clone(&broker));
+        let users = Counts::new(settings.limits.per_user);
+        let store = auth.clone().map(|auth| Store::new(auth, &settings.log, Arc::clone(&users)));
+        let hub =
+            Hub::start_with(settings.clone(), Arc::clone(&metrics), Arc::clone(&broker), store);
         let hub = Arc::new(hub.context("the shards did not start")?);
         let lobby = hub.room(RoomId::LOBBY);
         tokio::spawn(Metrics::keep_up(Arc::downgrade(&metrics)));
@@ -147,7 +156,8 @@ impl Node {
             metrics,
             slots: Slots::new(settings.limits.connections),
             addresses: Counts::new(settings.limits.per_address),
-            users: Counts::new(settings.limits.per_user),
+            users,
+            auth,
             phases: Phases::new(),
             settings,
         })))
@@ -218,6 +228,11 @@ impl Node {
 
     pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.0.slots
+    }
+
+    /// Who checks tokens; a node without a database has none, and no `keywire.v1`.
+    pub(crate) fn auth(&self) -> Option<&Auth> {
+        self.0.auth.as_ref()
     }
 
     pub(crate) fn mode(&self) -> &Mode {

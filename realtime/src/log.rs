@@ -17,7 +17,7 @@ use shared::db::{Database, Error};
 use tokio::sync::oneshot;
 
 use crate::settings;
-use batch::{Item, UNKNOWN_AFTER};
+use batch::{Answer, Item, UNKNOWN_AFTER};
 use lane::{Lane, Queue};
 
 /// Why an entry has no outcome.
@@ -40,24 +40,9 @@ pub struct Log(Arc<Lanes>);
 struct Lanes(Vec<Arc<Queue>>);
 
 impl Log {
-    /// Starts the lanes on this runtime. While Postgres is away they wait for it.
-    ///
-    /// # Errors
-    /// When Postgres would forget what it has acknowledged, and `LOG_DURABLE` is on; or refuses.
-    pub async fn start(
-        database: Database,
-        settings: &settings::Log,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
-        if settings.durable {
-            match database.run(durability(&database)).await {
-                Ok(durability) => anyhow::ensure!(durability == Durability::Durable, DISPOSABLE),
-                Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, "the log waits for the database");
-                }
-                Err(error) => return Err(error).context("DATABASE_URL"),
-            }
-        }
+    /// Starts the lanes on this runtime. While Postgres is away they wait for it; one that would forget
+    /// what it has acknowledged gets nothing while `LOG_DURABLE` is on.
+    pub fn start(database: &Database, settings: &settings::Log, clock: &Clock) -> Self {
         let lanes = (0..settings.lanes).map(|number| {
             let queue = Arc::new(Queue::default());
             let lane =
@@ -65,7 +50,7 @@ impl Log {
             tokio::spawn(lane.run());
             queue
         });
-        Ok(Self(Arc::new(Lanes(lanes.collect()))))
+        Self(Arc::new(Lanes(lanes.collect())))
     }
 
     /// Appends an entry, in the order of the calls within its room. It is in the queue when this returns,
@@ -82,14 +67,26 @@ impl Log {
         append: Append,
     ) -> impl Future<Output = Result<Outcome, Unanswered>> + Send + use<> {
         let (answer, outcome) = oneshot::channel();
+        // Whoever no longer waits need not be told.
+        self.append_then(append, |told| drop(answer.send(told)));
+        // A lane that drops an item has failed.
+        async move { outcome.await.unwrap_or(Err(Unanswered::Unavailable)) }
+    }
+
+    /// The same for whoever does not wait: `then` is called with the outcome, for the entries of a room in
+    /// the order of its log. It must not block: the lane waits for it. A lane that fails drops it.
+    pub fn append_then(
+        &self,
+        append: Append,
+        then: impl FnOnce(Result<Outcome, Unanswered>) + Send + 'static,
+    ) {
+        let answer = Answer(Box::new(then));
         let until = Instant::now() + UNKNOWN_AFTER;
         // Rooms are numbered one after another, so that this spreads them evenly.
         let lane = append.room.unsigned_abs() % self.0.0.len().max(1) as u64;
         if let Some(queue) = usize::try_from(lane).ok().and_then(|lane| self.0.0.get(lane)) {
             queue.push(Item { append, answer, until });
         }
-        // A lane that drops an item has failed.
-        async move { outcome.await.unwrap_or(Err(Unanswered::Unavailable)) }
     }
 }
 
@@ -104,6 +101,23 @@ impl Drop for Lanes {
 /// What is said when the server would lose what was acknowledged.
 const DISPOSABLE: &str = "Postgres runs with fsync or synchronous_commit off: what it has acknowledged is gone when it \
                           crashes. LOG_DURABLE=off takes it all the same";
+
+/// Whether the logs may be kept in this database, so that a process can refuse to start.
+///
+/// # Errors
+/// When Postgres would forget what it has acknowledged, and `LOG_DURABLE` is on; or refuses.
+pub async fn check(database: &Database, settings: &settings::Log) -> anyhow::Result<()> {
+    if settings.durable {
+        match database.run(durability(database)).await {
+            Ok(durability) => anyhow::ensure!(durability == Durability::Durable, DISPOSABLE),
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "the log waits for the database");
+            }
+            Err(error) => return Err(error).context("DATABASE_URL"),
+        }
+    }
+    Ok(())
+}
 
 async fn durability(database: &Database) -> Result<Durability, Error> {
     let mut connection = log::connect(database).await?;

@@ -47,6 +47,7 @@ async fn run(settings: settings::Binary, mut signals: (Signal, Signal)) -> anyho
     let auth = match &settings.database {
         Some(database) => {
             let database = Database::new(database, None).context("DATABASE_URL")?;
+            realtime::log::check(&database, &settings.node.log).await?;
             Some(Auth::new(database, settings.tokens.clone(), Clock::System))
         }
         None => None,

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub pauses_rate: Counter,
     /// Times reading was paused because a reader or the relay was behind.
     pub pauses_pressure: Counter,
+    /// Holes in a room's log that did not fill by themselves and were read.
+    pub log_repairs: Counter,
     /// From a Ping to the next sign of life, in seconds.
     pub ping_seconds: Histogram,
     /// Accepting failed, for want of files, say.
@@ -166,6 +168,10 @@ impl Default for Metrics {
             ),
             pauses_rate: register.labelled(PAUSES, [Label::new("reason", "rate")]),
             pauses_pressure: register.labelled(PAUSES, [Label::new("reason", "pressure")]),
+            log_repairs: register.counter(
+                "keywire_log_repairs_total",
+                "Holes in a room's log that did not fill by themselves and were read.",
+            ),
             ping_seconds: register
                 .seconds("keywire_ping_seconds", "From a Ping to the next sign of life."),
             accept_errors: register

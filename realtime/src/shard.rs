@@ -20,26 +20,31 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 
-use crate::hub::{Room, RoomId, Shared};
+use crate::hub::{self, Room, RoomId, Shared};
 
 mod away;
+pub(crate) mod client;
 mod connection;
 mod flush;
+pub(crate) mod home;
 pub(crate) mod link;
 mod members;
 mod memory;
 mod part;
 mod patience;
 mod queue;
+mod session;
 mod time;
+mod upkeep;
 mod wheel;
 
-use connection::{Connection, Task};
+use connection::{Connection, Speech, Task};
 use flush::Flush;
 use link::{Envelope, Joining, Sender};
 use members::Members;
 use memory::Account;
 use part::Part;
+use session::Session;
 use wheel::Wheel;
 
 /// Bytes read from a socket at once.
@@ -113,12 +118,14 @@ async fn run(shard: Rc<Shard>) {
     let inbox = spawn_local(Rc::clone(&shard).listen());
     let time = spawn_local(time::keep(Rc::clone(&shard)));
     let flush = spawn_local(flush::run(Rc::clone(&shard)));
+    let upkeep = spawn_local(upkeep::run(Rc::clone(&shard)));
     tokio::select! {
         biased;
         () = shard.stopped.notified() => return,
         _ = inbox => {}
         _ = time => {}
         _ = flush => {}
+        _ = upkeep => {}
     }
     tracing::error!(shard = shard.index, "a shard ended by a fault; its sockets are cut");
 }
@@ -166,11 +173,30 @@ impl Shard {
         match envelope {
             Envelope::Join(joining) => self.join(*joining),
             Envelope::Publish { room, kind, payload, from } => {
-                self.part(&room).arrived(self, part::Waiting::Publish { kind, payload, from });
+                let message = part::Waiting::Publish { kind, payload, seq: 0, from };
+                self.part(&room).arrived(self, message);
             }
-            Envelope::Deliver { room, frames, messages, from } => {
-                let frames = part::Waiting::Deliver { frames, messages, from };
+            Envelope::Deliver { room, frames, entries, from } => {
+                let frames = part::Waiting::Deliver { frames, entries, from };
                 self.part(&room).arrived(self, frames);
+            }
+            Envelope::Log { room, news, bytes } => {
+                self.shared.arrived(Sender::Log, self.index, bytes);
+                // Else nobody here follows it.
+                if let Some(part) = self.known(&room) {
+                    part.hear(self, news);
+                }
+            }
+            Envelope::Ask { room, asking } => self.part(&room).ask(self, asking),
+            Envelope::Renew { room } => {
+                if let Some(part) = self.known(&room) {
+                    part.renew(self);
+                }
+            }
+            Envelope::Member { room, user, role } => {
+                if let Some(part) = self.known(&room) {
+                    part.member_changed(self, user, role);
+                }
             }
             Envelope::Relief => self.relieve(),
             Envelope::Review => self.review(Instant::now()),
@@ -182,8 +208,14 @@ impl Shard {
     }
 
     fn join(self: &Rc<Self>, joining: Joining) {
-        let part = self.part(&joining.room);
-        let connection = Rc::new(Connection::new(joining.id, part));
+        let speech = match joining.speech {
+            hub::Speech::Plain(room) => Speech::Plain(self.part(&room), Cell::new(0)),
+            hub::Speech::V1(sign_in) => {
+                let time = self.shared.settings.accept.sign_in;
+                Speech::V1(Box::new(Session::new(sign_in, time, Instant::now())))
+            }
+        };
+        let connection = Rc::new(Connection::new(joining.id, speech));
         connection.enter(self);
         spawn_local(Task::new(Rc::clone(self), connection, joining.guest, joining.arrival));
     }
@@ -193,6 +225,11 @@ impl Shard {
         let mut parts = self.parts.borrow_mut();
         let part = parts.entry(room.id).or_insert_with(|| Part::new(Arc::clone(room), self.index));
         Rc::clone(part)
+    }
+
+    /// What a room has here, if it has anything.
+    fn known(&self, room: &Room) -> Option<Rc<Part>> {
+        self.parts.borrow().get(&room.id).cloned()
     }
 
     /// Who this shard is to the others.

@@ -3,6 +3,8 @@
 //! Everything that can be refused is refused before the 101, in this order: a foreign Origin, an
 //! unverified address, a handshake that is none, the mode, the token, the limits.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,14 +20,15 @@ use shared::problem::{Code, Problem, Result};
 use tokio::net::TcpStream;
 
 use crate::auth::Identity;
+use crate::close::CloseCode;
 use crate::drain::Phase;
-use crate::hub::{Guest, Ticket};
+use crate::hub::{Guest, SignIn, Speech, Ticket};
 use crate::limits::Held;
 use crate::{Mode, Node};
 
 mod handshake;
 
-use handshake::Handshake;
+use handshake::{Handshake, Token, V1};
 
 /// The route `/ws`.
 pub(crate) fn router(node: Node) -> Router {
@@ -45,14 +48,14 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
         return Err(Problem::new(Code::MethodNotAllowed).header(header::ALLOW, allow));
     }
     let handshake = Handshake::read(&parts)?;
-    let identity = identify(&node, &handshake).await?;
-    let held = hold(&node, &mut parts, identity)?;
+    let (speech, identity) = speech(&node, &handshake).await?;
+    let held = hold(&node, &mut parts, identity.as_ref())?;
     let guest = Guest { expires: identity.map(|identity| identity.expires), held };
     let upgraded =
         parts.extensions.remove::<OnUpgrade>().ok_or_else(handshake::upgrade_required)?;
     // Joined before the 101 goes out: whatever is published once the client knows it is connected
     // reaches it.
-    let ticket = node.hub().join(node.lobby(), guest).map_err(|_| Problem::unavailable())?;
+    let ticket = node.hub().admit(speech, guest).map_err(|_| Problem::unavailable())?;
     // Asked once it is a member: the drain's last look at the members comes after this phase began,
     // so whoever is not refused here is sent away there.
     if node.phase().now() == Phase::Closing {
@@ -73,19 +76,51 @@ fn check_origin(node: &Node, parts: &Parts) -> Result<()> {
     if allowed { Ok(()) } else { Err(Problem::new(Code::OriginRefused)) }
 }
 
-/// Who is connecting, as far as the mode asks.
-async fn identify(node: &Node, handshake: &Handshake) -> Result<Option<Identity>> {
-    match node.mode() {
-        Mode::On => Ok(None),
-        Mode::Auth(auth) => auth.identify(handshake.token.as_deref()).await.map(Some),
-        Mode::Off => {
-            Err(Problem::new(Code::BadRequest).detail("This node takes no plain connections."))
-        }
+/// What the client speaks, and who it is, as far as that asks.
+async fn speech(node: &Node, handshake: &Handshake) -> Result<(Speech, Option<Identity>)> {
+    if handshake.protocol == Some(V1) {
+        return sign_in(node, handshake).await;
     }
+    let identity = match node.mode() {
+        Mode::On => None,
+        Mode::Auth(auth) => Some(auth.identify(handshake.token()).await?),
+        Mode::Off => {
+            let detail = "This node takes no plain connections; offer keywire.v1.";
+            return Err(Problem::new(Code::BadRequest).detail(detail));
+        }
+    };
+    Ok((Speech::Plain(Arc::clone(node.lobby())), identity))
+}
+
+/// Signs in a client of `keywire.v1`, if it brought a token: by a header, and who has a wrong one there
+/// is answered 401; or by a subprotocol entry, as browsers must, and a wrong one is told by a Close,
+/// because they hide the answer.
+async fn sign_in(node: &Node, handshake: &Handshake) -> Result<(Speech, Option<Identity>)> {
+    let Some(auth) = node.auth() else {
+        return Err(
+            Problem::new(Code::BadRequest).detail("This node has no database: plain mode alone.")
+        );
+    };
+    let identity = match &handshake.token {
+        None => return Ok((Speech::V1(SignIn::Awaited), None)),
+        Some(Token::Header(token)) => auth.identify(Some(token)).await?,
+        Some(Token::Entry(token)) => match auth.identify(Some(token)).await {
+            Ok(identity) => identity,
+            Err(problem) => {
+                let code = match problem.code {
+                    Code::TokenInvalid => CloseCode::Token,
+                    Code::SessionRevoked => CloseCode::Forbidden,
+                    _ => CloseCode::TryLater,
+                };
+                return Ok((Speech::V1(SignIn::Refused(code)), None));
+            }
+        },
+    };
+    Ok((Speech::V1(SignIn::Done(identity.clone())), Some(identity)))
 }
 
 /// Counts the socket for its user and, unless that was done at accept, for its address.
-fn hold(node: &Node, parts: &mut Parts, identity: Option<Identity>) -> Result<Held> {
+fn hold(node: &Node, parts: &mut Parts, identity: Option<&Identity>) -> Result<Held> {
     let full = || {
         node.metrics().refused.increment(1);
         Problem::new(Code::TooManyConnections).retry_after(node.settings().accept.full_retry)

@@ -33,11 +33,13 @@ use crate::database::TestDatabase;
 /// Settings of every test, before its own.
 ///
 /// On a machine that is busy with other tests, a statement may wait its turn for seconds.
-const DEFAULTS: [(&str, &str); 4] = [
+const DEFAULTS: [(&str, &str); 5] = [
     ("BCRYPT_COST", "4"),
     ("PING_INTERVAL", "60s"),
     ("DATABASE_TIMEOUT", "20s"),
     ("DATABASE_POOL", "4"),
+    // Nothing outlives the tests' Postgres.
+    ("LOG_DURABLE", "off"),
 ];
 
 /// The functions and a node, serving.

@@ -13,3 +13,4 @@ mod relay;
 mod shards;
 mod test_node;
 mod upgrade;
+mod v1;

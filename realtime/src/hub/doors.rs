@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Ended, RELAY_BYTES};
+use super::{Ended, LOG_BYTES, RELAY_BYTES, Rooms};
 use crate::broker::Broker;
 use crate::metrics::Metrics;
 use crate::pressure::Rules;
 use crate::settings::Settings;
 use crate::shard::link::{Envelope, Links, Sender};
+use crate::store::Store;
 
 /// What all shards share.
 #[derive(Debug)]
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) hurried: AtomicBool,
     /// Rung when a shard has ended.
     pub(crate) ended: Notify,
+    /// The rooms that are open.
+    pub(crate) rooms: Rooms,
+    /// Postgres, as `keywire.v1` uses it; a node without one speaks plain alone.
+    pub(crate) store: Option<Store>,
 }
 
 /// The way to one shard.
@@ -90,11 +95,14 @@ impl Shared {
     pub(crate) fn arrived(&self, from: Sender, to: usize, bytes: usize) {
         let limit = match from {
             Sender::Relay => RELAY_BYTES,
+            Sender::Log => LOG_BYTES,
             Sender::Shard(_) => self.settings.shards.bytes.0,
         };
         if self.links.take(from, to, bytes, limit) {
             match from {
                 Sender::Relay => self.relay_relief.notify_waiters(),
+                // Whoever publishes there waits on any shard.
+                Sender::Log => self.relieve_all(),
                 Sender::Shard(shard) => self.relieve(shard),
             }
         }

@@ -34,8 +34,14 @@ pub(super) struct Item {
     pub(super) until: Instant,
 }
 
-/// Who waits for an outcome.
-pub(super) type Answer = oneshot::Sender<Result<Outcome, Unanswered>>;
+/// Who waits for an outcome: called once with it, on the lane, in the order of the log.
+pub(super) struct Answer(pub(super) Box<dyn FnOnce(Result<Outcome, Unanswered>) + Send>);
+
+impl Debug for Answer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
 
 impl Item {
     fn give_up(self) {
@@ -43,9 +49,8 @@ impl Item {
     }
 }
 
-/// Whoever no longer waits need not be told.
 fn tell(answer: Answer, outcome: Result<Outcome, Unanswered>) {
-    drop(answer.send(outcome));
+    (answer.0)(outcome);
 }
 
 /// What waits for a lane.

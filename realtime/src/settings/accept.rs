@@ -16,6 +16,8 @@ pub struct Accept {
     pub first_byte: Duration,
     /// `HEADER_TIMEOUT`: until a request's headers are whole.
     pub header: Duration,
+    /// `SIGN_IN_TIMEOUT`: until a client of `keywire.v1` has signed in.
+    pub sign_in: Duration,
     /// `HEADER_BYTES`: the largest request line and headers.
     pub header_bytes: Bytes,
     /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged.
@@ -42,6 +44,12 @@ impl Accept {
                 "10s",
                 WAIT,
                 "How long a request's headers may take; also how long an idle HTTP connection is kept.",
+            ),
+            sign_in: reader.get_in(
+                "SIGN_IN_TIMEOUT",
+                "10s",
+                WAIT,
+                "How long a socket that speaks keywire.v1 may stay without a sign-in before it is closed 4400.",
             ),
             header_bytes: reader.get_in(
                 "HEADER_BYTES",

@@ -24,6 +24,8 @@ pub struct Limits {
     pub per_address: Option<u32>,
     /// `CONNECTIONS_PER_USER`: sockets of one user.
     pub per_user: Option<u32>,
+    /// `SUBSCRIPTIONS_PER_CONNECTION`: rooms that one socket is subscribed to.
+    pub subscriptions: Option<u32>,
 }
 
 impl Limits {
@@ -31,12 +33,12 @@ impl Limits {
         let messages = reader.get(
             "LIMIT_MESSAGES",
             "1000/s burst 2000",
-            "Messages a connection may send; over it the node reads more slowly, nothing is lost. `off` lifts it.",
+            "Messages a connection may send; over it the node reads more slowly, and nothing is lost; keywire.v1 refuses the command instead. `off` lifts it.",
         );
         let bytes = reader.get(
             "LIMIT_BYTES",
             "4 MiB/s burst 8 MiB",
-            "Bytes a connection may send; over it the node reads more slowly, nothing is lost. `off` lifts it.",
+            "Bytes a connection may send; over it the node reads more slowly, and nothing is lost; keywire.v1 refuses the command instead. `off` lifts it.",
         );
         Self {
             messages,
@@ -51,6 +53,11 @@ impl Limits {
                 "CONNECTIONS_PER_USER",
                 "50",
                 "Signed-in sockets at most of one user on a node; further ones get 503. `off` lifts it.",
+            ),
+            subscriptions: reader.get(
+                "SUBSCRIPTIONS_PER_CONNECTION",
+                "200",
+                "Rooms at most that a socket of keywire.v1 is subscribed to at once. `off` lifts it.",
             ),
         }
     }

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 
 use super::Shard;
 use super::memory::Frames;
-use super::part::{Batch, Part};
+use super::part::{Batch, Member, Part};
 use super::queue::{Class, Full};
+use super::session::Session;
 use crate::close::CloseCode;
 use crate::pressure::{ENTRY_BYTES, Rules};
 
@@ -33,11 +34,11 @@ pub(super) use task::Task;
 pub(super) struct Connection {
     /// Names it in logs; unique on a node.
     id: u64,
-    /// The room it is in.
-    pub(super) part: Rc<Part>,
-    /// Its place among the shard's connections, and among the room's members.
-    places: Cell<(u32, u32)>,
-    /// Whether it is a member still.
+    /// What it speaks, and the rooms it is in.
+    pub(super) speech: Speech,
+    /// Its place among the shard's connections.
+    place: Cell<u32>,
+    /// Whether it is a plain client in its room still.
     pub(super) is_member: Cell<bool>,
     /// The socket, once it has arrived.
     stream: OnceCell<TcpStream>,
@@ -61,13 +62,22 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
 }
 
+/// What a connection speaks.
+#[derive(Debug)]
+pub(super) enum Speech {
+    /// Plain mode: the room, and its place among the members there.
+    Plain(Rc<Part>, Cell<u32>),
+    /// `keywire.v1`.
+    V1(Box<Session>),
+}
+
 impl Connection {
     /// A connection that is in no list and has no socket.
-    pub(super) fn new(id: u64, part: Rc<Part>) -> Self {
+    pub(super) fn new(id: u64, speech: Speech) -> Self {
         Self {
             id,
-            part,
-            places: Cell::new((0, 0)),
+            speech,
+            place: Cell::new(0),
             is_member: Cell::new(false),
             stream: OnceCell::new(),
             outbox: RefCell::default(),
@@ -82,35 +92,55 @@ impl Connection {
         }
     }
 
-    /// Becomes one of the shard's connections and a member of its room.
+    /// Becomes one of the shard's connections and, as a plain client, a member of its room.
     pub(super) fn enter(self: &Rc<Self>, shard: &Shard) {
-        let place = shard.connections.borrow_mut().insert(Rc::clone(self));
-        let member = self.part.members.borrow_mut().insert(Rc::clone(self));
-        self.places.set((place, member));
-        self.is_member.set(true);
+        self.place.set(shard.connections.borrow_mut().insert(Rc::clone(self)));
+        if let Speech::Plain(part, place) = &self.speech {
+            place.set(part.members.borrow_mut().insert(Member::new(Rc::clone(self), 0)));
+            self.is_member.set(true);
+        }
     }
 
     /// Gets nothing more from now on.
-    fn leave_room(&self, shard: &Shard) {
-        if self.is_member.replace(false) {
-            self.part.members.borrow_mut().remove(self.places.get().1);
-            self.part.room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
+    fn leave_rooms(&self, shard: &Shard) {
+        match &self.speech {
+            Speech::Plain(part, place) => {
+                if self.is_member.replace(false) {
+                    part.members.borrow_mut().remove(place.get());
+                    part.room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
+                }
+                shard.resume_from(self);
+            }
+            Speech::V1(session) => session.leave_all(shard),
         }
-        shard.resume_from(self);
     }
 
     /// Is in no list any more.
     fn leave(&self, shard: &Shard) {
-        self.leave_room(shard);
+        self.leave_rooms(shard);
         let outbox = self.outbox.take();
         shard.memory.change(outbox.queue.entry_bytes() + self.unread.take(), 0);
-        shard.connections.borrow_mut().remove(self.places.get().0);
+        shard.connections.borrow_mut().remove(self.place.get());
         shard.shared.shards[shard.index].load.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Its place among the room's members.
-    pub(super) fn place(&self) -> u32 {
-        self.places.get().1
+    /// What it keeps for `keywire.v1`, if it speaks that.
+    pub(super) fn session(&self) -> Option<&Session> {
+        if let Speech::V1(session) = &self.speech { Some(session) } else { None }
+    }
+
+    /// A room goes on without it: it reads what it lacks from the log when it has read what waits.
+    pub(super) fn falls_behind(&self) {
+        if let Some(session) = self.session()
+            && !session.is_behind.replace(true)
+        {
+            self.wake();
+        }
+    }
+
+    /// Bytes that wait for its socket.
+    pub(super) fn waiting(&self) -> usize {
+        self.outbox.borrow().queue.bytes()
     }
 
     /// Wakes its task.
@@ -147,9 +177,15 @@ impl Connection {
         self.outbox.borrow().queue.bytes() + self.unread.get()
     }
 
-    /// Writes a batch, and queues what the socket does not take. Bytes written, or `None` if it got
-    /// nothing because it is closing.
-    pub(super) fn deliver(self: &Rc<Self>, shard: &Shard, batch: &mut Batch) -> Option<usize> {
+    /// Writes a batch from this byte on, and queues what the socket does not take. Bytes written, or `None`
+    /// if it got nothing because it is closing.
+    pub(super) fn deliver(
+        self: &Rc<Self>,
+        shard: &Shard,
+        class: Class,
+        batch: &mut Batch,
+        start: usize,
+    ) -> Option<usize> {
         if self.misses() || self.is_broken.get() {
             return None;
         }
@@ -157,7 +193,7 @@ impl Connection {
         if let Some(stream) = self.stream.get()
             && self.outbox.borrow().is_empty()
         {
-            let bytes = &batch.joined.bytes;
+            let bytes = &batch.joined.bytes[start..];
             match socket::write(stream, bytes) {
                 Ok(all) if all == bytes.len() => return Some(all),
                 Ok(some) => written = some,
@@ -167,7 +203,7 @@ impl Connection {
                     return None;
                 }
             }
-            self.enqueue(shard, Class::Kept, batch.shared(shard), written);
+            self.enqueue(shard, class, batch.shared(shard), start + written);
             self.outbox.borrow_mut().queue.refused(Instant::now());
             if self.misses() && written > 0 {
                 // The rest of a frame is lost: no Close can follow.
@@ -176,7 +212,9 @@ impl Connection {
             // It waits for the socket from here on.
             self.wake();
         } else {
-            self.enqueue(shard, Class::Kept, batch.shared(shard), 0);
+            let frames = batch.shared(shard);
+            let frames = if start > 0 { frames.copy(start..frames.len()) } else { frames };
+            self.enqueue(shard, class, frames, 0);
         }
         (!self.misses()).then_some(written)
     }
@@ -211,8 +249,8 @@ impl Connection {
         drop(outbox);
         if let Err(Full) = pushed {
             self.end(CloseCode::Slow);
-        } else if let Some(until) = pauses {
-            shard.pause_for(self, until);
+        } else if let (Some(until), Speech::Plain(part, _)) = (pauses, &self.speech) {
+            shard.pause_for(self, part, until);
         }
     }
 

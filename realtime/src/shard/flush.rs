@@ -136,14 +136,14 @@ impl Part {
         while batch.place < members.places() && turn.goes_on() {
             if let Some(member) = members.get(batch.place) {
                 turn.sockets -= 1;
-                if let Some(written) = member.deliver(shard, batch) {
+                if let Some(written) = member.deliver(shard, &self.room, batch) {
                     served += 1;
                     bytes += written as u64;
                 }
             }
             batch.place += 1;
         }
-        shard.shared.metrics.deliveries.increment(served * batch.joined.messages);
+        shard.shared.metrics.deliveries.increment(served * batch.joined.entries.messages);
         shard.shared.metrics.bytes_sent.increment(bytes);
         if batch.place < members.places() {
             return false;

@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::db::members::Role;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use crate::hub::{Arrival, Guest, Room};
+use super::home::{Asking, News};
+use super::part::Entries;
+use crate::hub::{Arrival, Guest, Room, Speech};
 use crate::publication::Kind;
 
 /// One thing a shard is told. Each sender's come in the order they were sent.
@@ -26,16 +30,46 @@ pub(crate) enum Envelope {
         /// Who accounted its bytes; the relay's have been on the other nodes already.
         from: Sender,
     },
+    /// What is known of the log of a durable room whose home the shard is.
+    Log {
+        /// The room.
+        room: Arc<Room>,
+        /// What.
+        news: News,
+        /// Bytes accounted to [`Sender::Log`].
+        bytes: usize,
+    },
+    /// A member asks what comes after what it has, in a durable room whose home the shard is.
+    Ask {
+        /// The room.
+        room: Arc<Room>,
+        /// Who asks.
+        asking: Asking,
+    },
     /// Frames that the home shard has ordered, for the members here.
     Deliver {
         /// The room.
         room: Arc<Room>,
         /// The frames, encoded.
         frames: Bytes,
-        /// How many messages they are.
-        messages: u64,
+        /// What they are.
+        entries: Entries,
         /// Who accounted their bytes.
         from: Sender,
+    },
+    /// A room's log is another one than it was.
+    Renew {
+        /// The room.
+        room: Arc<Room>,
+    },
+    /// Somebody is a member of a room from now on, or no longer.
+    Member {
+        /// The room.
+        room: Arc<Room>,
+        /// The user.
+        user: Uuid,
+        /// The role; `None`: no member.
+        role: Option<Role>,
     },
     /// What waits for another shard may be tried again.
     Relief,
@@ -57,8 +91,8 @@ pub(crate) enum Envelope {
 pub(crate) struct Joining {
     /// Names the connection in logs; unique on a node.
     pub(crate) id: u64,
-    /// What it joins.
-    pub(crate) room: Arc<Room>,
+    /// What it speaks, and where.
+    pub(crate) speech: Speech,
     /// What is known of it.
     pub(crate) guest: Guest,
     /// The socket.
@@ -72,6 +106,8 @@ pub(crate) enum Sender {
     Shard(usize),
     /// The relay: another node.
     Relay,
+    /// The log: what was committed or read.
+    Log,
 }
 
 /// Bytes under way between each sender and each shard: sent, but not carried out.
@@ -82,9 +118,9 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Between so many shards, and from the relay.
+    /// Between so many shards, and from the relay and the log.
     pub(crate) fn new(shards: usize) -> Self {
-        Self { shards, bytes: (0..(shards + 1) * shards).map(|_| AtomicUsize::new(0)).collect() }
+        Self { shards, bytes: (0..(shards + 2) * shards).map(|_| AtomicUsize::new(0)).collect() }
     }
 
     /// Bytes under way.
@@ -112,6 +148,7 @@ impl Links {
         let from = match from {
             Sender::Shard(shard) => shard,
             Sender::Relay => self.shards,
+            Sender::Log => self.shards + 1,
         };
         &self.bytes[from * self.shards + to]
     }

@@ -9,24 +9,31 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use shared::db::members::Role;
+use uuid::Uuid;
 
 use super::Shard;
+use super::client::Client;
 use super::connection::Connection;
-use super::link::Envelope;
+use super::home::Log;
+use super::link::{Envelope, Sender};
 use super::members::Members;
 use super::memory::Frames;
 use super::queue::Class;
 use crate::frame::encode;
-use crate::hub::Room;
+use crate::hub::{Keeping, LOG_BYTES, Room};
 use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 
+mod entries;
 mod out;
 
 /// How soon publishers ask again whether the way to other nodes has room.
 const RELAY_LOOK: Duration = Duration::from_millis(10);
 
-pub(super) use out::{Batch, Out, Waiting};
+pub(crate) use entries::Entries;
+use entries::Reach;
+pub(super) use out::{Batch, Joined, Out, Waiting};
 
 /// A room's part on one shard.
 #[derive(Debug)]
@@ -36,7 +43,7 @@ pub(super) struct Part {
     /// Whether this shard is the room's home.
     is_home: bool,
     /// Its members here.
-    pub(super) members: RefCell<Members<Rc<Connection>>>,
+    pub(super) members: RefCell<Members<Member>>,
     /// What is to be written.
     pub(super) out: RefCell<Out>,
     /// Members here for which publishers wait. What is joined waits for them, too: it was let in
@@ -48,6 +55,19 @@ pub(super) struct Part {
     pub(super) is_stuck: Cell<bool>,
     /// Who may join first while not all fit.
     turn: Cell<Turn>,
+    /// The last entry of the log that was given to the members here. Who has less by then is behind.
+    pub(super) given: Cell<u64>,
+    /// The room's log, if this is its home.
+    pub(super) log: RefCell<Log>,
+}
+
+/// A member of a room.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its connection.
+    pub(super) connection: Rc<Connection>,
+    /// In a durable room, the last entry it has been given.
+    pub(super) at: Cell<u64>,
 }
 
 /// The clients of the home shard and what other shards and the relay send have turns, so that neither
@@ -64,7 +84,7 @@ enum Turn {
 
 /// The message was not taken: a reader, a shard or the relay needs time.
 #[derive(Debug)]
-pub(super) struct Busy;
+pub(crate) struct Busy;
 
 impl Part {
     /// A room without members here.
@@ -78,6 +98,8 @@ impl Part {
             is_due: Cell::new(false),
             is_stuck: Cell::new(false),
             turn: Cell::new(Turn::Own),
+            given: Cell::new(0),
+            log: RefCell::default(),
         })
     }
 
@@ -92,10 +114,11 @@ impl Part {
         payload: &[u8],
         now: Instant,
     ) -> Result<(), Busy> {
-        if self.is_busy(shard) || relay_is_busy(shard, now) {
+        let node = &shard.shared;
+        let is_relayed = self.room.keeping == Keeping::Plain;
+        if self.is_busy(shard) || (is_relayed && relay_is_busy(shard, now)) {
             return Err(Busy);
         }
-        let node = &shard.shared;
         if self.is_home {
             let mut out = self.out.borrow_mut();
             let (others_wait, turn) = (!out.waiting.is_empty(), self.turn.get());
@@ -107,11 +130,15 @@ impl Part {
             if others_wait {
                 self.turn.set(Turn::Spent);
             }
-            node.broker.publish(kind, payload);
-            self.order(&mut out, shard, kind, payload);
+            if is_relayed {
+                node.broker.publish(kind, payload);
+            }
+            self.order(&mut out, shard, kind, payload, 0);
             return Ok(());
         }
-        node.broker.publish(kind, payload);
+        if is_relayed {
+            node.broker.publish(kind, payload);
+        }
         let (room, copy) = (Arc::clone(&self.room), Bytes::copy_from_slice(payload));
         let bytes = payload.len() + ENTRY_BYTES;
         let sent = node.send_bytes(shard.sender(), self.room.home, bytes, |from| {
@@ -164,12 +191,13 @@ impl Part {
             took = true;
             let (from, bytes) = waiting.account();
             match waiting {
-                Waiting::Publish { kind, payload, .. } => {
-                    self.order(&mut out, shard, kind, &payload);
+                Waiting::Publish { kind, payload, seq, .. } => {
+                    self.order(&mut out, shard, kind, &payload, seq);
                 }
-                Waiting::Deliver { frames, messages, .. } => {
-                    out.next.bytes.extend_from_slice(&frames);
-                    out.next.messages += messages;
+                Waiting::Deliver { frames, entries, .. } => {
+                    let Joined { bytes, entries: joined } = &mut out.next;
+                    joined.append(&entries, bytes.len());
+                    bytes.extend_from_slice(&frames);
                     shard.flush.due(self);
                 }
             }
@@ -179,14 +207,15 @@ impl Part {
     }
 
     /// Gives a message its place in the room's order.
-    fn order(self: &Rc<Self>, out: &mut Out, shard: &Shard, kind: Kind, payload: &[u8]) {
-        encode::append(&mut out.next.bytes, kind.opcode(), payload);
-        out.next.messages += 1;
+    fn order(self: &Rc<Self>, out: &mut Out, shard: &Shard, kind: Kind, payload: &[u8], seq: u64) {
+        let Joined { bytes, entries } = &mut out.next;
+        encode::append(bytes, kind.opcode(), payload);
+        entries.push(seq, bytes.len());
         shard.flush.due(self);
     }
 
     /// Whether publishers must wait for a reader or for another shard.
-    fn is_busy(&self, shard: &Shard) -> bool {
+    pub(super) fn is_busy(&self, shard: &Shard) -> bool {
         let (node, from) = (&shard.shared, shard.sender());
         let limit = node.settings.shards.bytes.0;
         let is_behind = |to| node.links.bytes(from, to) > limit;
@@ -196,6 +225,41 @@ impl Part {
             } else {
                 is_behind(self.room.home)
             }
+    }
+
+    /// Whether so much of the room's log is on its way here that whoever publishes must wait.
+    pub(super) fn has_backlog(&self, shard: &Shard) -> bool {
+        shard.shared.links.bytes(Sender::Log, self.room.home) > LOG_BYTES
+    }
+
+    /// A user is something else in the room from now on.
+    pub(super) fn member_changed(
+        self: &Rc<Self>,
+        shard: &Rc<Shard>,
+        user: Uuid,
+        role: Option<Role>,
+    ) {
+        // Gathered first: leaving changes the list.
+        let theirs: Vec<_> = self
+            .members
+            .borrow()
+            .iter()
+            .map(|member| &member.connection)
+            .filter(|connection| {
+                connection
+                    .session()
+                    .and_then(|session| session.identity())
+                    .is_some_and(|it| it.user == user)
+            })
+            .cloned()
+            .collect();
+        for connection in theirs {
+            Client::new(Rc::clone(shard), connection).role_changed(
+                self,
+                role,
+                !self.room.is_public,
+            );
+        }
     }
 
     /// Takes everything that is joined as the next batch, and sends it to the other shards with
@@ -208,10 +272,10 @@ impl Part {
         if self.is_home {
             for (to, members) in self.room.members.iter().enumerate() {
                 if to != shard.index && members.load(Ordering::SeqCst) > 0 {
-                    let (room, messages) = (Arc::clone(&self.room), batch.joined.messages);
+                    let (room, entries) = (Arc::clone(&self.room), batch.joined.entries.clone());
                     let frames = batch.shared(shard).bytes();
                     let sent = shard.shared.send_bytes(shard.sender(), to, frames.len(), |from| {
-                        Envelope::Deliver { room, frames, messages, from }
+                        Envelope::Deliver { room, frames, entries, from }
                     });
                     if sent.is_err() {
                         tracing::debug!(shard = to, "frames for a shard that has ended");
@@ -219,21 +283,53 @@ impl Part {
                 }
             }
         }
+        self.given.set(self.given.get().max(batch.joined.entries.last()));
         out.batch = Some(batch);
         // There is room for the next.
         shard.relieve();
     }
 
-    /// Queues for a member that leaves what it would have been written next.
-    pub(super) fn catch_up(&self, shard: &Shard, connection: &Rc<Connection>) {
+    /// Queues for a plain client that leaves what it would have been written next.
+    pub(super) fn catch_up(&self, shard: &Shard, connection: &Rc<Connection>, place: u32) {
         let mut out = self.out.borrow_mut();
-        if let Some(batch) = out.batch.as_mut().filter(|batch| batch.place <= connection.place()) {
+        if let Some(batch) = out.batch.as_mut().filter(|batch| batch.place <= place) {
             connection.enqueue(shard, Class::Kept, batch.shared(shard), 0);
         }
         if !out.next.bytes.is_empty() {
             let frames = Bytes::copy_from_slice(&out.next.bytes);
             connection.enqueue(shard, Class::Kept, Frames::new(frames, &shard.memory), 0);
         }
+    }
+}
+
+impl Member {
+    /// Somebody who has been given everything up to `at`.
+    pub(super) fn new(connection: Rc<Connection>, at: u64) -> Self {
+        Self { connection, at: Cell::new(at) }
+    }
+
+    /// Writes what it lacks of a batch. Bytes written, or `None` if it got nothing.
+    pub(super) fn deliver(&self, shard: &Shard, room: &Room, batch: &mut Batch) -> Option<usize> {
+        let class = match room.keeping {
+            Keeping::Plain | Keeping::Durable => Class::Kept,
+            Keeping::Ephemeral => Class::Droppable,
+        };
+        let start = match batch.joined.entries.reach(self.at.get()) {
+            Reach::Nothing => return None,
+            // Not more than a page waits for a member: it reads the rest when it has read that.
+            Reach::From(start) if !self.is_slow(shard, room) => start,
+            Reach::From(_) | Reach::Behind => {
+                self.connection.falls_behind();
+                return None;
+            }
+        };
+        let written = self.connection.deliver(shard, class, batch, start)?;
+        self.at.set(self.at.get().max(batch.joined.entries.last()));
+        Some(written)
+    }
+
+    fn is_slow(&self, shard: &Shard, room: &Room) -> bool {
+        room.keeping == Keeping::Durable && self.connection.waiting() > shard.shared.rules().cap / 4
     }
 }
 

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Speech};
+use super::part::Part;
 use super::{Shard, time};
 
 impl Shard {
@@ -34,11 +35,12 @@ impl Shard {
         self.flush.relieve();
     }
 
-    /// Publishers wait for a connection, until it has taken enough or its time is over.
-    pub(super) fn pause_for(&self, connection: &Rc<Connection>, until: Instant) {
+    /// Publishers wait for a plain client, until it has taken enough or its time is over. A member of a
+    /// durable room is waited for by nobody: it reads from the log what it could not take.
+    pub(super) fn pause_for(&self, connection: &Rc<Connection>, part: &Rc<Part>, until: Instant) {
         if !connection.pausing.replace(true) {
-            connection.part.room.pausing.fetch_add(1, Ordering::SeqCst);
-            connection.part.pausing.update(|pausing| pausing + 1);
+            part.room.pausing.fetch_add(1, Ordering::SeqCst);
+            part.pausing.update(|pausing| pausing + 1);
             // It may be there still, from the last time.
             if !connection.is_reviewed.replace(true) {
                 self.pausing.borrow_mut().push(Rc::clone(connection));
@@ -49,10 +51,10 @@ impl Shard {
 
     /// Publishers need not wait for a connection any more.
     pub(super) fn resume_from(&self, connection: &Connection) {
+        let Speech::Plain(part, _) = &connection.speech else { return };
         if !connection.pausing.replace(false) {
             return;
         }
-        let part = &connection.part;
         part.pausing.update(|pausing| pausing - 1);
         if part.pausing.get() == 0 {
             self.flush.due(part);

@@ -12,7 +12,7 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The subprotocol of plain mode.
 const PLAIN: &str = "keywire.plain";
 /// The subprotocol of rooms, history and presence.
-const V1: &str = "keywire.v1";
+pub(super) const V1: &str = "keywire.v1";
 /// A subprotocol entry that carries an access token, base64url: browsers can send no header.
 const BEARER: &str = "keywire.bearer.";
 
@@ -22,11 +22,25 @@ pub(super) struct Handshake {
     pub(super) accept: HeaderValue,
     /// The subprotocol to echo; never the entry with the token.
     pub(super) protocol: Option<&'static str>,
-    /// The access token, from the Authorization header or the subprotocol entry.
-    pub(super) token: Option<String>,
+    /// The access token, if it brings one.
+    pub(super) token: Option<Token>,
+}
+
+/// An access token, by the way it came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// In the Authorization header.
+    Header(String),
+    /// In a subprotocol entry; empty if that cannot be read.
+    Entry(String),
 }
 
 impl Handshake {
+    /// The token, however it came.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|(Token::Header(token) | Token::Entry(token))| token.as_str())
+    }
+
     /// Reads the request's head.
     ///
     /// # Errors
@@ -51,7 +65,7 @@ impl Handshake {
         let offered = offered(headers);
         Ok(Self {
             accept: accept(headers)?,
-            protocol: protocol(&offered)?,
+            protocol: protocol(&offered),
             token: token(headers, &offered)?,
         })
     }
@@ -100,20 +114,14 @@ fn offered(headers: &HeaderMap) -> Vec<&str> {
     entries.map(str::trim).filter(|entry| !entry.is_empty()).collect()
 }
 
-/// The subprotocol to echo. Unknown ones are not echoed, and the client gets plain mode.
-fn protocol(offered: &[&str]) -> Result<Option<&'static str>> {
-    if offered.contains(&PLAIN) {
-        Ok(Some(PLAIN))
-    } else if offered.contains(&V1) {
-        // Plain messages would not be what such a client expects.
-        Err(bad("This node does not speak keywire.v1; offer keywire.plain."))
-    } else {
-        Ok(None)
-    }
+/// The subprotocol to echo: the first of ours that is offered. Others are not echoed, and the client gets
+/// plain mode.
+fn protocol(offered: &[&str]) -> Option<&'static str> {
+    offered.iter().find_map(|entry| [PLAIN, V1].into_iter().find(|ours| ours == entry))
 }
 
 /// A Bearer header wins; of another scheme, such as a proxy's Basic, it says nothing about the token.
-fn token(headers: &HeaderMap, offered: &[&str]) -> Result<Option<String>> {
+fn token(headers: &HeaderMap, offered: &[&str]) -> Result<Option<Token>> {
     let mut authorizations = headers.get_all(header::AUTHORIZATION).iter();
     let bearer = authorizations.next().and_then(bearer);
     if authorizations.next().is_some() {
@@ -121,9 +129,11 @@ fn token(headers: &HeaderMap, offered: &[&str]) -> Result<Option<String>> {
     }
     let entry = || {
         let entry = offered.iter().find_map(|entry| entry.strip_prefix(BEARER))?;
-        String::from_utf8(URL_SAFE_NO_PAD.decode(entry).ok()?).ok()
+        let decoded =
+            URL_SAFE_NO_PAD.decode(entry).ok().and_then(|token| String::from_utf8(token).ok());
+        Some(Token::Entry(decoded.unwrap_or_default()))
     };
-    Ok(bearer.or_else(entry))
+    Ok(bearer.map(Token::Header).or_else(entry))
 }
 
 fn bearer(authorization: &HeaderValue) -> Option<String> {
@@ -164,7 +174,7 @@ mod tests {
         let handshake = read(&[]).unwrap();
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(handshake.protocol, None);
-        assert_eq!(handshake.token, None);
+        assert_eq!(handshake.token(), None);
     }
 
     #[test]
@@ -188,7 +198,6 @@ mod tests {
             ("sec-websocket-key", Some("dGhlIHNhbXBsZQ==")),
             ("content-length", Some("3")),
             ("transfer-encoding", Some("chunked")),
-            ("sec-websocket-protocol", Some("keywire.v1")),
         ] {
             assert_eq!(status(&[change]), StatusCode::BAD_REQUEST, "{change:?}");
         }
@@ -198,17 +207,30 @@ mod tests {
     fn the_token_comes_from_the_header_or_the_subprotocol_and_is_not_echoed() {
         let entry = format!("keywire.plain, keywire.bearer.{}", URL_SAFE_NO_PAD.encode("a.b.c"));
         let handshake = read(&[("sec-websocket-protocol", Some(&entry))]).unwrap();
-        assert_eq!(handshake.token.as_deref(), Some("a.b.c"));
+        assert_eq!(handshake.token(), Some("a.b.c"));
         assert_eq!(handshake.protocol, Some("keywire.plain"));
         let handshake = read(&[("authorization", Some("bearer a.b.c"))]).unwrap();
-        assert_eq!(handshake.token.as_deref(), Some("a.b.c"));
+        assert_eq!(handshake.token(), Some("a.b.c"));
         let both = [
             ("authorization", Some("Basic dXNlcjpwYXNz")),
             ("sec-websocket-protocol", Some(entry.as_str())),
         ];
-        assert_eq!(read(&both).unwrap().token.as_deref(), Some("a.b.c"));
+        assert_eq!(read(&both).unwrap().token(), Some("a.b.c"));
         let only_bearer = read(&[("sec-websocket-protocol", Some("keywire.bearer.!"))]).unwrap();
-        assert_eq!((only_bearer.token, only_bearer.protocol), (None, None));
+        assert_eq!((only_bearer.token(), only_bearer.protocol), (Some(""), None));
+    }
+
+    #[test]
+    fn the_first_of_our_subprotocols_is_echoed() {
+        for (offered, echoed) in [
+            ("keywire.v1", Some("keywire.v1")),
+            ("other, keywire.v1, keywire.plain", Some("keywire.v1")),
+            ("keywire.plain, keywire.v1", Some("keywire.plain")),
+            ("other", None),
+        ] {
+            let handshake = read(&[("sec-websocket-protocol", Some(offered))]).unwrap();
+            assert_eq!(handshake.protocol, echoed, "{offered}");
+        }
     }
 
     #[test]

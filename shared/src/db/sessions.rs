@@ -82,6 +82,8 @@ pub(super) fn counter(counter: u64) -> i64 {
 pub struct LiveSession {
     /// The user.
     pub user: Uuid,
+    /// The user's name.
+    pub username: String,
     /// Raised when roles, status or password change.
     pub user_version: i64,
     /// The user's roles now.
@@ -97,12 +99,12 @@ pub async fn check(
     claims: &Claims,
     now: OffsetDateTime,
 ) -> Result<LiveSession, Error> {
-    let row = checked!(read r#" SELECT id, version, roles AS "roles!" FROM caller"#, claims, now)
+    let row = checked!(read r#" SELECT id, username, version, roles AS "roles!" FROM caller"#, claims, now)
         .fetch_optional(db)
         .await?
         .ok_or(Error::SessionRevoked)?;
     let roles = parse_roles(&row.roles);
-    Ok(LiveSession { user: row.id, user_version: row.version, roles })
+    Ok(LiveSession { user: row.id, username: row.username, user_version: row.version, roles })
 }
 
 /// Roles by name; the table's CHECK lets no other in.

@@ -31,7 +31,7 @@ struct Node {
 impl Node {
     async fn start() -> (Self, Log) {
         let node = Self::alone().await;
-        let log = Log::start(node.rooms.db.clone(), &LANES, Clock::System).await.unwrap();
+        let log = Log::start(&node.rooms.db, &LANES, &Clock::System);
         (node, log)
     }
 
@@ -164,7 +164,7 @@ async fn an_answer_that_is_lost_after_the_commit_leaves_one_entry() {
     let node = Node::alone().await;
     let proxy = Proxy::to(&node.rooms.url);
     let db = Rooms::database(&proxy.url);
-    let log = Log::start(db, &LANES, Clock::System).await.unwrap();
+    let log = Log::start(&db, &LANES, &Clock::System);
     soon(log.append(message(node.room, node.ann, "first"))).await.unwrap();
     proxy.hold_answers(true);
     let said = log.append(message(node.room, node.ann, "hello"));
@@ -184,7 +184,7 @@ async fn a_silent_server_is_unavailable_in_time_and_an_entry_in_doubt_is_one_lat
     let node = Node::alone().await;
     let proxy = Proxy::to(&node.rooms.url);
     let db = Rooms::database(&proxy.url);
-    let log = Log::start(db, &LANES, Clock::System).await.unwrap();
+    let log = Log::start(&db, &LANES, &Clock::System);
     soon(log.append(message(node.room, node.ann, "first"))).await.unwrap();
     proxy.hold_answers(true);
     let (said, began) = (message(node.room, node.ann, "hello"), Instant::now());
@@ -201,7 +201,7 @@ async fn a_silent_server_is_unavailable_in_time_and_an_entry_in_doubt_is_one_lat
 #[tokio::test]
 async fn a_queue_that_is_full_says_so_at_once() {
     let nowhere = Rooms::database("postgres://nobody@127.0.0.1:1/none");
-    let log = Log::start(nowhere, &LANES, Clock::System).await.unwrap();
+    let log = Log::start(&nowhere, &LANES, &Clock::System);
     let ann = Uuid::now_v7();
     let body = Arc::from("x".repeat(64 << 10));
     let entry = NewEntry::Message { body };
@@ -218,11 +218,11 @@ async fn a_queue_that_is_full_says_so_at_once() {
 async fn a_server_that_forgets_is_refused_unless_a_setting_takes_it() {
     let rooms = Rooms::start().await;
     let careful = settings::Log { durable: true, ..LANES };
-    let refused = Log::start(rooms.db.clone(), &careful, Clock::System).await.unwrap_err();
+    let refused = realtime::log::check(&rooms.db, &careful).await.unwrap_err();
     assert!(refused.to_string().contains("LOG_DURABLE"), "{refused}");
     // One that is away may be a good one.
     let nowhere = Rooms::database("postgres://nobody@127.0.0.1:1/none?connect_timeout=1");
-    drop(Log::start(nowhere, &careful, Clock::System).await);
+    realtime::log::check(&nowhere, &careful).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::Speech;
 use super::outbox::{Close, Wrote};
 use super::socket;
 use super::task::Task;
@@ -49,9 +50,6 @@ pub(super) struct Farewell {
 }
 
 impl End {
-    /// The access token has ended.
-    pub(super) const EXPIRED: Self = Self::Ours(CloseCode::Token);
-
     /// The code for the log and the metrics.
     pub(super) fn code(self) -> u16 {
         match self {
@@ -104,7 +102,9 @@ impl Farewell {
         // reader's queue is what it is closed for.
         let mut end = end;
         if end == End::Ours(CloseCode::Restart) {
-            connection.part.catch_up(shard, connection);
+            if let Speech::Plain(part, place) = &connection.speech {
+                part.catch_up(shard, connection, place.get());
+            }
             if connection.ending.get() == Some(CloseCode::Slow) {
                 end = End::Ours(CloseCode::Slow);
             }
@@ -112,7 +112,7 @@ impl Farewell {
         if end != End::Ours(CloseCode::Restart) {
             connection.clear(shard);
         }
-        connection.leave_room(shard);
+        connection.leave_rooms(shard);
         let stream = connection.stream.get()?;
         if end.close() == Close::No {
             reset(stream);

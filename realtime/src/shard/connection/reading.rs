@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::Speech;
 use super::ending::{End, NO_CODE};
 use super::socket;
 use super::task::Task;
+use crate::close::CloseCode;
+use crate::command;
 use crate::frame::{Frame, Parser};
 use crate::limits::Meter;
 use crate::publication::Kind;
@@ -94,10 +97,8 @@ impl Reader {
         self.slow_until
     }
 
-    /// Counts what is carried out; over its rate, the client is not read for a while. Whether that
-    /// begins now.
-    fn count(&mut self, messages: u64, bytes: usize, now: Instant) -> bool {
-        let wait = self.meter.take(messages, bytes as u64, now);
+    /// Over its rate, the client is not read for a while. Whether that begins now.
+    fn slow_down(&mut self, wait: Option<Duration>, now: Instant) -> bool {
         let begins = wait.is_some() && self.slow_until.is_none();
         self.slow_until = self.slow_until.max(wait.map(|wait| now + wait));
         begins
@@ -168,7 +169,7 @@ impl Task {
         }
         let Some(mut stopped) = self.reader.stopped.take() else { return Ok(()) };
         if let Some((kind, payload)) = stopped.held.take() {
-            if let Err(Busy) = self.publish(kind, &payload, turn.now) {
+            if let Err(Busy) = self.take(kind, &payload, turn.now)? {
                 stopped.held = Some((kind, payload));
                 self.reader.stopped = Some(stopped);
                 return Ok(());
@@ -222,43 +223,60 @@ impl Task {
             let before = left.len();
             let frame =
                 self.reader.parser.next(&mut left).map_err(|v| End::Fault(v.close_code()))?;
-            let is_whole = frame.is_some();
+            let (is_whole, used) = (frame.is_some(), before - left.len());
             turn.messages -= usize::from(is_whole);
-            match frame {
-                Some(Frame::Text(text)) => {
+            let wait = self.reader.meter.take(u64::from(is_whole), used as u64, turn.now);
+            match (frame, wait) {
+                (Some(Frame::Text(text)), Some(wait)) if self.connection.session().is_some() => {
                     turn.said += 1;
-                    held = self.say(Kind::Text, text, turn.now);
+                    command::refuse(&self.client(), &text, wait);
+                    continue;
                 }
-                Some(Frame::Binary(bytes)) => {
+                (Some(Frame::Text(text)), _) => {
                     turn.said += 1;
-                    held = self.say(Kind::Binary, bytes, turn.now);
+                    held = self.say(Kind::Text, text, turn.now)?;
                 }
-                Some(Frame::Ping(payload)) => {
+                (Some(Frame::Binary(bytes)), _) => {
+                    turn.said += 1;
+                    held = self.say(Kind::Binary, bytes, turn.now)?;
+                }
+                (Some(Frame::Ping(payload)), _) => {
                     self.connection.outbox.borrow_mut().pong = Some(payload);
                 }
-                Some(Frame::Close(code)) => return Err(End::Peer(code.unwrap_or(NO_CODE))),
-                Some(Frame::Pong) | None => {}
+                (Some(Frame::Close(code)), _) => return Err(End::Peer(code.unwrap_or(NO_CODE))),
+                (Some(Frame::Pong) | None, _) => {}
             }
-            let used = before - left.len();
-            if self.reader.count(u64::from(is_whole), used, turn.now) {
+            if self.reader.slow_down(wait, turn.now) {
                 self.shard.shared.metrics.pauses_rate.increment(1);
             }
         }
         Ok((held, all - left.len()))
     }
 
-    /// Publishes a message, or keeps it until others have caught up.
-    fn say(&mut self, kind: Kind, payload: Cow<'_, [u8]>, now: Instant) -> Option<Held> {
-        let Err(Busy) = self.publish(kind, &payload, now) else { return None };
+    /// Carries a message out, or keeps it until others have caught up.
+    fn say(
+        &mut self,
+        kind: Kind,
+        payload: Cow<'_, [u8]>,
+        now: Instant,
+    ) -> Result<Option<Held>, End> {
+        let Err(Busy) = self.take(kind, &payload, now)? else { return Ok(None) };
         self.shard.shared.metrics.pauses_pressure.increment(1);
-        Some((kind, payload.into_owned().into()))
+        Ok(Some((kind, payload.into_owned().into())))
     }
 
-    fn publish(&mut self, kind: Kind, payload: &[u8], now: Instant) -> Result<(), Busy> {
+    /// Publishes it, or carries out the command it is.
+    fn take(&self, kind: Kind, payload: &[u8], now: Instant) -> Result<Result<(), Busy>, End> {
         let Self { connection, shard, .. } = self;
-        connection.part.publish(shard, kind, payload, now).or_else(|Busy| {
-            shard.hold(connection);
-            connection.part.publish(shard, kind, payload, now)
-        })
+        match &connection.speech {
+            Speech::Plain(part, _) => Ok(part.publish(shard, kind, payload, now).or_else(|Busy| {
+                shard.hold(connection);
+                // The relief may have come just before.
+                part.publish(shard, kind, payload, now)
+            })),
+            // Commands are texts.
+            Speech::V1(_) if kind == Kind::Binary => Err(End::Ours(CloseCode::Unsupported)),
+            Speech::V1(_) => Ok(command::hear(&self.client(), payload)),
+        }
     }
 }

@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::Connection;
 use super::ending::{End, Farewell};
 use super::heartbeat::{Beat, Heartbeat};
 use super::outbox::Wrote;
 use super::reading::Reader;
+use super::{Connection, Speech};
+use crate::close::CloseCode;
+use crate::command;
 use crate::hub::{Arrival, Guest};
 use crate::limits::Held;
 use crate::shard::Shard;
+use crate::shard::client::Client;
 
 /// Drives one connection from its socket's arrival to its end.
 pub(in crate::shard) struct Task {
@@ -91,6 +94,9 @@ impl Task {
             self.heard(early.len(), self.started);
             self.reader.begin_with(early);
         }
+        if self.connection.session().is_some() {
+            command::welcome(&self.client());
+        }
         Ok(())
     }
 
@@ -111,15 +117,30 @@ impl Task {
             return Poll::Ready(end);
         }
         match self.write(cx, now) {
-            Ok(_) if !self.connection.is_broken.get() => Poll::Pending,
-            Ok(_) | Err(_) => Poll::Ready(End::Gone),
+            Ok(_) if self.connection.is_broken.get() => Poll::Ready(End::Gone),
+            Ok(wrote) => {
+                if wrote == Wrote::All && self.connection.session().is_some() {
+                    self.client().catch_up();
+                }
+                Poll::Pending
+            }
+            Err(_) => Poll::Ready(End::Gone),
         }
+    }
+
+    /// The connection, as commands see it.
+    pub(super) fn client(&self) -> Client {
+        Client::new(Rc::clone(&self.shard), Rc::clone(&self.connection))
     }
 
     /// What the clock asks for.
     fn due(&mut self, now: Instant) -> Result<(), End> {
-        if self.expires.is_some_and(|expires| expires <= now) {
-            return Err(End::EXPIRED);
+        let ends = match &self.connection.speech {
+            Speech::Plain(..) => self.expires.map(|expires| (expires, CloseCode::Token)),
+            Speech::V1(session) => Some(session.ends()),
+        };
+        if let Some((_, code)) = ends.filter(|(at, _)| *at <= now) {
+            return Err(End::Ours(code));
         }
         if self.reader.is_paused() {
             self.heartbeat.pause(now);
@@ -135,7 +156,7 @@ impl Task {
                 Beat::Cut => return Err(End::Silent),
             }
         };
-        self.look_at(self.expires.map_or(beat, |expires| expires.min(beat)), late, now);
+        self.look_at(ends.map_or(beat, |(at, _)| at.min(beat)), late, now);
         if let Some(until) = self.reader.slow_until() {
             self.look_at(until, Duration::ZERO, now);
         }
@@ -152,7 +173,7 @@ impl Task {
         if is_near(near) || is_near(far) {
             return;
         }
-        let look = self.shard.look(self.connection.places.get().0, due, late);
+        let look = self.shard.look(self.connection.place.get(), due, late);
         if far.is_none() {
             *far = Some(look);
         } else {
@@ -192,11 +213,13 @@ impl Task {
         let pauses = outbox.queue.pauses_until(rules, now);
         drop(outbox);
         shard.shared.metrics.bytes_sent.increment(sent);
-        match pauses.filter(|_| connection.is_member.get()) {
-            None => shard.resume_from(connection),
+        match (pauses.filter(|_| connection.is_member.get()), &connection.speech) {
             // It takes bytes again.
-            Some(until) if sent > 0 => shard.pause_for(connection, until),
-            Some(_) => {}
+            (Some(until), Speech::Plain(part, _)) if sent > 0 => {
+                shard.pause_for(connection, part, until);
+            }
+            (Some(_), _) => {}
+            (None, _) => shard.resume_from(connection),
         }
         wrote
     }

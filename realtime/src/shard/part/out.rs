@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::entries::Entries;
 use crate::frame::encode;
 use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
@@ -22,7 +23,7 @@ pub(in crate::shard) struct Out {
     /// What is being written, and to whom next.
     pub(in crate::shard) batch: Option<Batch>,
     /// What other shards sent, while there is no room for it.
-    pub(super) waiting: VecDeque<Waiting>,
+    pub(in crate::shard) waiting: VecDeque<Waiting>,
 }
 
 /// Frames in one piece.
@@ -30,8 +31,8 @@ pub(in crate::shard) struct Out {
 pub(in crate::shard) struct Joined {
     /// Encoded.
     pub(in crate::shard) bytes: Vec<u8>,
-    /// How many messages they are.
-    pub(in crate::shard) messages: u64,
+    /// What they are.
+    pub(in crate::shard) entries: Entries,
 }
 
 /// What a flush writes to each member.
@@ -54,6 +55,8 @@ pub(in crate::shard) enum Waiting {
         kind: Kind,
         /// The message.
         payload: Bytes,
+        /// Its place in the room's log; 0 without one.
+        seq: u64,
         /// Who accounted it.
         from: Sender,
     },
@@ -61,8 +64,8 @@ pub(in crate::shard) enum Waiting {
     Deliver {
         /// Encoded.
         frames: Bytes,
-        /// How many messages they are.
-        messages: u64,
+        /// What they are.
+        entries: Entries,
         /// Who accounted them.
         from: Sender,
     },
@@ -111,7 +114,7 @@ impl Waiting {
     }
 
     /// Who accounted it, and how many bytes.
-    pub(super) fn account(&self) -> (Sender, usize) {
+    pub(in crate::shard) fn account(&self) -> (Sender, usize) {
         match self {
             Self::Publish { payload, from, .. } => (*from, payload.len() + ENTRY_BYTES),
             Self::Deliver { frames, from, .. } => (*from, frames.len()),

@@ -1,0 +1,9 @@
+//! `keywire.v1`: rooms, the log and resume, over real sockets.
+
+mod access;
+mod client;
+mod log;
+mod races;
+mod resume;
+mod rooms;
+mod sign_in;

@@ -1,0 +1,114 @@
+//! Going on where one left off.
+
+use serde_json::{Value, json};
+
+use super::client::{Client, ann_with_room, seqs, token};
+use crate::app::TestApp;
+
+fn publish(text: &str) -> Value {
+    json!({"command": "publish", "room": "general", "text": text})
+}
+
+fn since(epoch: &Value, seq: u64) -> Value {
+    json!({"command": "subscribe", "room": "general", "since": {"epoch": epoch, "seq": seq}})
+}
+
+async fn publishes(client: &mut Client, texts: impl IntoIterator<Item = String>) {
+    let mut sent = Vec::new();
+    for text in texts {
+        sent.push(client.send(publish(&text)).await);
+    }
+    for id in sent {
+        client.reply(id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn exactly_what_was_missed_follows_and_then_what_is_new() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
+    publishes(&mut ann, (2..=20).map(|n| n.to_string())).await;
+    for from in [0, 1, 7, 19, 20] {
+        let mut bob = Client::of(&app, "bob").await;
+        let subscribed = bob.does(since(&epoch, from)).await;
+        assert_eq!((&subscribed["seq"], &subscribed["last_seq"]), (&json!(from), &json!(20)));
+        let missed = usize::try_from(20 - from).unwrap();
+        assert_eq!(
+            seqs(&bob.entries("general", missed).await),
+            (from + 1..=20).collect::<Vec<_>>()
+        );
+    }
+    let mut bob = Client::of(&app, "bob").await;
+    bob.does(since(&epoch, 18)).await;
+    publishes(&mut ann, ["new".to_owned()]).await;
+    assert_eq!(seqs(&bob.entries("general", 3).await), [19, 20, 21]);
+}
+
+#[tokio::test]
+async fn much_that_was_missed_comes_in_pages_while_more_is_said() {
+    // Beyond the tail, and far more than a queue holds.
+    let app =
+        TestApp::with(&[("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off"), ("SHARDS", "2")]).await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
+    let filler = "x".repeat(2_000);
+    publishes(&mut ann, (2..=600).map(|n| format!("{n} {filler}"))).await;
+    let mut bob = Client::of(&app, "bob").await;
+    bob.does(since(&epoch, 0)).await;
+    publishes(&mut ann, (601..=700).map(|n| format!("{n} {filler}"))).await;
+    assert_eq!(seqs(&bob.entries("general", 700).await), (1..=700).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_in_a_durable_room_misses_nothing_and_holds_nobody_up() {
+    let app =
+        TestApp::with(&[("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off"), ("SHARDS", "1")]).await;
+    let mut ann = ann_with_room(&app, "general").await;
+    app.user("bob").await;
+    let mut bob = Client::narrow(&app, &token(&app, "bob").await).await;
+    bob.does(json!({"command": "subscribe", "room": "general"})).await;
+    let filler = "x".repeat(8_000);
+    // 8 MB, of which kernel and queue hold a part.
+    publishes(&mut ann, (2..=1_000).map(|n| format!("{n} {filler}"))).await;
+    assert_eq!(seqs(&bob.entries("general", 999).await), (2..=1_000).collect::<Vec<_>>());
+    publishes(&mut ann, ["live".to_owned()]).await;
+    assert_eq!(bob.entries("general", 1).await[0]["text"], "live");
+}
+
+#[tokio::test]
+async fn where_the_log_does_not_reach_back_a_reset_comes_first_and_nothing_of_before() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
+    publishes(&mut ann, (2..=10).map(|n| n.to_string())).await;
+    sqlx::query("DELETE FROM messages WHERE seq < 5").execute(&app.owner).await.unwrap();
+    sqlx::query("UPDATE room_heads SET first_seq = 5").execute(&app.owner).await.unwrap();
+    // A node that has not seen the room before reads it as it is.
+    let other = app.another(&[]).await;
+    for (at, epoch) in [(3, &epoch), (4, &json!("1")), (11, &epoch)] {
+        let mut bob = Client::of(&other, "bob").await;
+        let subscribed = bob.does(since(epoch, at)).await;
+        assert_eq!((&subscribed["seq"], &subscribed["first_seq"]), (&json!(10), &json!(5)), "{at}");
+        let reset = bob.push().await;
+        let told = (&reset["push"], &reset["first_seq"], &reset["last_seq"]);
+        assert_eq!(told, (&json!("reset"), &json!(5), &json!(10)));
+        bob.does(json!({"command": "ping"})).await;
+        assert_eq!(bob.unread(), [Value::Null; 0]);
+    }
+    let mut bob = Client::of(&other, "bob").await;
+    bob.does(since(&epoch, 4)).await;
+    assert_eq!(seqs(&bob.entries("general", 6).await), [5, 6, 7, 8, 9, 10]);
+}
+
+#[tokio::test]
+async fn what_another_node_stores_is_found_by_looking() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    ann.does(json!({"command": "subscribe", "room": "general"})).await;
+    // They share the database, and no relay.
+    let other = app.another(&[]).await;
+    let mut far = Client::of(&other, "ann").await;
+    publishes(&mut far, (2..=4).map(|n| n.to_string())).await;
+    assert_eq!(seqs(&ann.entries("general", 3).await), [2, 3, 4]);
+}

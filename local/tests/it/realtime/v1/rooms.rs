@@ -1,0 +1,123 @@
+//! Rooms: making, finding, joining and leaving them.
+
+use serde_json::{Value, json};
+
+use super::client::{Client, ann_with_room};
+use crate::app::TestApp;
+
+fn in_room(command: &str, room: &str) -> Value {
+    json!({"command": command, "room": room})
+}
+
+#[tokio::test]
+async fn a_room_is_made_found_joined_listed_and_left() {
+    let app = TestApp::start().await;
+    let mut ann = Client::of(&app, "ann").await;
+    let create =
+        json!({"command": "create", "room": "general", "title": "For all", "public": true});
+    let made = ann.does(create.clone()).await;
+    let told = json!({"room": "general", "title": "For all", "durable": true, "public": true, "role": "owner"});
+    assert_eq!(made, told);
+    assert_eq!(ann.is_refused(create).await, "room_taken");
+    let mut bob = Client::of(&app, "bob").await;
+    for query in ["gen", "for A"] {
+        let found = bob.does(json!({"command": "search", "query": query})).await;
+        assert_eq!(
+            (&found["rooms"][0]["room"], &found["more"]),
+            (&json!("general"), &json!(false))
+        );
+        assert_eq!(found["rooms"][0]["role"], Value::Null);
+    }
+    assert_eq!(bob.does(in_room("join", "general")).await["seq"], 2);
+    assert_eq!(bob.does(in_room("join", "general")).await, json!({"unchanged": true}));
+    let rooms = bob.does(json!({"command": "rooms"})).await;
+    assert_eq!(
+        (&rooms["rooms"][0]["role"], &rooms["rooms"][0]["last_seq"]),
+        (&json!("member"), &json!(2))
+    );
+    let members = ann.does(in_room("members", "general")).await;
+    let names: Vec<_> =
+        members["members"].as_array().unwrap().iter().map(|m| &m["username"]).collect();
+    assert_eq!(names, ["ann", "bob"]);
+    assert_eq!(bob.does(in_room("leave", "general")).await["seq"], 3);
+    assert_eq!(bob.does(json!({"command": "rooms"})).await["rooms"], json!([]));
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_is_told_to_the_room() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    ann.does(in_room("subscribe", "general")).await;
+    let mut bob = Client::of(&app, "bob").await;
+    bob.does(in_room("join", "general")).await;
+    let joined = ann.push().await;
+    assert_eq!(
+        (&joined["push"], &joined["subject"]["username"]),
+        (&json!("joined"), &json!("bob"))
+    );
+    let user = joined["subject"]["user"].clone();
+    let promote =
+        json!({"command": "set_role", "room": "general", "user": user, "role": "moderator"});
+    ann.does(promote).await;
+    let role = ann.push().await;
+    assert_eq!((&role["push"], &role["subject"]["role"]), (&json!("role"), &json!("moderator")));
+    let remove = json!({"command": "remove", "room": "general", "user": user});
+    ann.does(remove).await;
+    let left = ann.push().await;
+    assert_eq!((&left["push"], &left["user"]["username"]), (&json!("left"), &json!("ann")));
+}
+
+#[tokio::test]
+async fn the_last_owner_stays_while_others_are_there() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let mut bob = Client::of(&app, "bob").await;
+    bob.does(in_room("join", "general")).await;
+    assert_eq!(ann.is_refused(in_room("leave", "general")).await, "last_owner");
+    bob.does(in_room("leave", "general")).await;
+    ann.does(in_room("leave", "general")).await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_room_reaches_who_is_there_and_keeps_nothing() {
+    let app = TestApp::with(&[("SHARDS", "2")]).await;
+    let mut ann = Client::of(&app, "ann").await;
+    let create = json!({"command": "create", "room": "now", "durable": false, "public": true});
+    ann.does(create).await;
+    let subscribed = ann.does(in_room("subscribe", "now")).await;
+    assert_eq!(subscribed, json!({"room": "now", "durable": false, "role": "owner"}));
+    let mut bob = Client::of(&app, "bob").await;
+    let publish =
+        json!({"command": "publish", "room": "now", "text": "hi", "user": "somebody else"});
+    assert_eq!(bob.is_refused(publish.clone()).await, "not_subscribed");
+    bob.does(in_room("subscribe", "now")).await;
+    assert_eq!(bob.is_refused(publish.clone()).await, "not_a_member");
+    bob.does(in_room("join", "now")).await;
+    bob.does(publish).await;
+    for client in [&mut ann, &mut bob] {
+        let message = client.push().await;
+        assert_eq!((&message["text"], &message["user"]["username"]), (&json!("hi"), &json!("bob")));
+        assert!(message.get("seq").is_none());
+    }
+    assert_eq!(ann.is_refused(in_room("history", "now")).await, "not_durable");
+    let since = json!({"command": "subscribe", "room": "now", "since": {"epoch": "1", "seq": 0}});
+    assert_eq!(ann.is_refused(since).await, "not_durable");
+    let stored = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&app.owner).await;
+    assert_eq!(stored.unwrap_or(-1), 0_i64);
+}
+
+#[tokio::test]
+async fn subscriptions_are_bounded_and_end() {
+    let app = TestApp::with(&[("SUBSCRIPTIONS_PER_CONNECTION", "1")]).await;
+    let mut ann = ann_with_room(&app, "one").await;
+    ann.does(json!({"command": "create", "room": "two"})).await;
+    ann.does(in_room("subscribe", "one")).await;
+    // Again is not another one.
+    ann.does(in_room("subscribe", "one")).await;
+    assert_eq!(ann.is_refused(in_room("subscribe", "two")).await, "too_many_subscriptions");
+    ann.does(in_room("unsubscribe", "one")).await;
+    assert_eq!(ann.is_refused(in_room("unsubscribe", "one")).await, "not_subscribed");
+    ann.does(json!({"command": "publish", "room": "one", "text": "unheard"})).await;
+    ann.does(in_room("subscribe", "two")).await;
+    assert_eq!(ann.unread(), [Value::Null; 0]);
+}

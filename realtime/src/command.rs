@@ -1,0 +1,154 @@
+//! Carries out what a client of `keywire.v1` says.
+//!
+//! A connection's commands begin in the order in which they came. Publishes go on at once, up to a limit;
+//! any other that takes time is alone: what the client says meanwhile is not read.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+mod auth;
+mod history;
+mod publish;
+mod rooms;
+mod subscribe;
+
+use crate::auth::Identity;
+use crate::close::CloseCode;
+use crate::hub::SignIn;
+use crate::protocol::{
+    Command, ErrorCode, Limits, Parsed, Push, Refusal, Welcome, parse, reply_error, reply_ok,
+};
+use crate::shard::client::{Client, IN_FLIGHT, Wait};
+
+/// What a command comes to.
+type Outcome<T = serde_json::Value> = Result<T, Refusal>;
+
+/// Greets a client, or sends it away if its token was refused.
+pub(crate) fn welcome(client: &Client) {
+    match client.take_sign_in() {
+        Some(SignIn::Done(identity)) => client.signed_in(identity, None),
+        Some(SignIn::Refused(code)) => return client.close(code),
+        Some(SignIn::Awaited) | None => {}
+    }
+    let settings = &client.node().settings;
+    let user = client.identity().map(|identity| identity.sender());
+    let welcome = Welcome {
+        sign_in_ms: user.is_none().then(|| millis(settings.accept.sign_in)),
+        user,
+        limits: Limits {
+            message_bytes: settings.queues.message.0 as u64,
+            subscriptions: settings.limits.subscriptions,
+            publishes_in_flight: IN_FLIGHT,
+            ping_interval_ms: millis(settings.heartbeat.interval),
+            ping_timeout_ms: millis(settings.heartbeat.timeout),
+        },
+    };
+    client.say(&Push::Welcome(welcome).encode());
+}
+
+/// Carries out a message.
+///
+/// # Errors
+/// [`Wait`], if it must be tried again later; nothing has happened then.
+pub(crate) fn hear(client: &Client, text: &[u8]) -> Result<(), Wait> {
+    client.may_begin()?;
+    let Parsed { id, command } = parse(text);
+    match (id, command) {
+        (Some(id), Ok(command)) => carry_out(client, id, command),
+        (id, Err(refusal)) => {
+            client.say(&reply_error(id, &refusal));
+            Ok(())
+        }
+        (None, Ok(_)) => {
+            client.say(&reply_error(None, &ErrorCode::InvalidMessage.into()));
+            Ok(())
+        }
+    }
+}
+
+/// Refuses a message that came too fast.
+pub(crate) fn refuse(client: &Client, text: &[u8], wait: Duration) {
+    let refusal = Refusal { retry_ms: Some(millis(wait).max(1)), ..ErrorCode::RateLimited.into() };
+    client.say(&reply_error(parse(text).id, &refusal));
+    client.strike();
+}
+
+fn carry_out(client: &Client, id: u64, command: Command) -> Result<(), Wait> {
+    match (client.identity(), command) {
+        (_, Command::Ping) => {
+            reply(client, id, Ok(json!({})));
+            return Ok(());
+        }
+        (_, Command::Auth(token)) => {
+            let it = client.clone();
+            client.run(async move {
+                let outcome = auth::auth(&it, &token).await;
+                reply(&it, id, outcome);
+            });
+            return Ok(());
+        }
+        (None, _) => {
+            reply::<()>(client, id, Err(ErrorCode::NotSignedIn.into()));
+            return Ok(());
+        }
+        (Some(identity), command) => begin(client, id, identity, command),
+    }
+}
+
+/// Begins a command of who is signed in.
+fn begin(client: &Client, id: u64, identity: Identity, command: Command) -> Result<(), Wait> {
+    match command {
+        Command::Unsubscribe(room) => {
+            let done = client.unsubscribe(room.as_str());
+            let outcome = if done { Ok(json!({})) } else { Err(ErrorCode::NotSubscribed.into()) };
+            reply(client, id, outcome);
+        }
+        Command::Publish(room, key, content) => {
+            return publish::publish(client, id, identity, room, key, content);
+        }
+        // It replies by itself: what follows in the room stands behind the reply.
+        Command::Subscribe(room, since) => {
+            client.run(subscribe::subscribe(client.clone(), id, identity, room, since));
+        }
+        command => {
+            let it = client.clone();
+            client.run(async move {
+                let outcome = alone(&it, &identity, command).await;
+                reply(&it, id, outcome);
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A command during which no other runs.
+async fn alone(client: &Client, identity: &Identity, command: Command) -> Outcome {
+    match command {
+        Command::History(room, page) => history::history(client, identity, &room, page).await,
+        Command::Edit(room, of, key, content) => {
+            publish::edit(client, identity, &room, of, key, content).await
+        }
+        Command::Delete(room, of, key) => publish::delete(client, identity, &room, of, key).await,
+        command => rooms::carry_out(client, identity, command).await,
+    }
+}
+
+fn reply<T: Serialize>(client: &Client, id: u64, outcome: Outcome<T>) {
+    let json = match outcome {
+        Ok(ok) => reply_ok(id, &ok),
+        Err(refusal) => reply_error(Some(id), &refusal),
+    };
+    client.say(&json);
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The store is away: who signs in is told by a Close, as others are before the 101.
+fn store_is_away(client: &Client) -> Refusal {
+    client.close(CloseCode::TryLater);
+    ErrorCode::Unavailable.into()
+}

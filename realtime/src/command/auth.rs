@@ -1,0 +1,43 @@
+//! `auth`: a sign-in on the open socket, and its renewal.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use shared::problem::Code;
+
+use super::{Outcome, store_is_away};
+use crate::close::CloseCode;
+use crate::protocol::ErrorCode;
+use crate::shard::client::Client;
+
+/// Signs in, or renews the sign-in. Another user than before is sent away for good.
+pub(super) async fn auth(client: &Client, token: &SecretString) -> Outcome {
+    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let token = token.expose_secret().to_owned();
+    let judged = store.run(async move |store| store.auth.identify(Some(&token)).await).await;
+    let identity = match judged {
+        Some(Ok(identity)) => identity,
+        Some(Err(problem)) => match problem.code {
+            Code::TokenInvalid => return Err(ErrorCode::TokenInvalid.into()),
+            Code::SessionRevoked => return Err(ErrorCode::SessionRevoked.into()),
+            _ => return Err(store_is_away(client)),
+        },
+        None => return Err(store_is_away(client)),
+    };
+    let counted = match client.identity() {
+        Some(before) if before.user != identity.user => {
+            client.close(CloseCode::Forbidden);
+            return Err(ErrorCode::Forbidden.into());
+        }
+        Some(_) => None,
+        None => match store.users.take(identity.user) {
+            Some(counted) => Some(counted),
+            None => {
+                client.close(CloseCode::TryLater);
+                return Err(ErrorCode::Unavailable.into());
+            }
+        },
+    };
+    let user = identity.sender();
+    client.signed_in(identity, counted);
+    Ok(json!({ "user": user }))
+}

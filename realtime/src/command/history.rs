@@ -1,0 +1,47 @@
+//! `history`: entries of a room's log, by pages.
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use shared::db::log::{self, From};
+
+use super::Outcome;
+use crate::auth::Identity;
+use crate::protocol::{ErrorCode, History, Name, Refusal};
+use crate::shard::client::Client;
+use crate::shard::home::PAGE_BYTES;
+use crate::store::{Store, place, seq};
+
+/// A page of a log.
+pub(super) async fn history(
+    client: &Client,
+    identity: &Identity,
+    name: &Name,
+    page: History,
+) -> Outcome {
+    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let standing = store.standing(name, identity).await?;
+    if !standing.room.durable {
+        return Err(ErrorCode::NotDurable.into());
+    }
+    let room = standing.room;
+    let from = match (page.before, page.after) {
+        (Some(before), _) => From::Before(place(before)),
+        (None, Some(after)) => From::After(place(after)),
+        (None, None) => From::End,
+    };
+    let read = store.ask(async move |store| {
+        log::page(store.db.pool(), room.id, from, i64::from(page.limit), PAGE_BYTES).await
+    });
+    let replay = read.await?.ok_or(ErrorCode::RoomNotFound)?;
+    let mut entries = Vec::new();
+    for entry in &replay.entries {
+        let json = Store::json(name.as_str(), entry)?;
+        let text = String::from_utf8(json).map_err(|_| Refusal::from(ErrorCode::Internal))?;
+        entries.push(RawValue::from_string(text).map_err(|_| Refusal::from(ErrorCode::Internal))?);
+    }
+    Ok(json!({
+        "room": name.as_str(), "epoch": replay.head.epoch.to_string(),
+        "first_seq": seq(replay.head.first_seq), "last_seq": seq(replay.head.last_seq),
+        "entries": entries,
+    }))
+}

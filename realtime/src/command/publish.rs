@@ -1,0 +1,137 @@
+//! `publish`, `edit` and `delete`.
+
+use serde_json::json;
+use shared::db::log::NewEntry;
+use shared::db::members::Role;
+use uuid::Uuid;
+
+use super::{Outcome, reply};
+use crate::auth::Identity;
+use crate::hub::Keeping;
+use crate::protocol::{Content, Entry, ErrorCode, Name, encode_entry};
+use crate::shard::client::{Client, Wait};
+use crate::store::{Appended, place};
+use std::sync::Arc;
+
+/// Publishes. In a room that the connection is subscribed to, several are under way at once.
+///
+/// # Errors
+/// [`Wait`], until whoever reads has caught up.
+pub(super) fn publish(
+    client: &Client,
+    id: u64,
+    identity: Identity,
+    name: Name,
+    key: Uuid,
+    content: Content,
+) -> Result<(), Wait> {
+    let it = client.clone();
+    let Some((room, role)) = client.subscribed(name.as_str()) else {
+        client.run(async move {
+            let outcome = elsewhere(&it, &identity, &name, key, content).await;
+            reply(&it, id, outcome);
+        });
+        return Ok(());
+    };
+    if room.keeping != Keeping::Durable {
+        return ephemeral(client, id, &identity, &room, role, key, &content);
+    }
+    client.may_publish(&room)?;
+    let Some(store) = client.node().store.clone() else { return Ok(()) };
+    // Handed over at once, so that a connection's messages are stored in the order they came in.
+    let entry = NewEntry::Message { body: content.0.into() };
+    let appending = store.append(client.node(), &room, &identity, key, entry);
+    client.follow(async move {
+        let outcome = appending.await;
+        reply(&it, id, outcome.map(|appended| appended.json(key)));
+    });
+    Ok(())
+}
+
+/// Publishes in an ephemeral room: to who is there, and nobody else.
+fn ephemeral(
+    client: &Client,
+    id: u64,
+    identity: &Identity,
+    room: &Arc<crate::hub::Room>,
+    role: Option<Role>,
+    key: Uuid,
+    content: &Content,
+) -> Result<(), Wait> {
+    if role.is_none() {
+        reply::<()>(client, id, Err(ErrorCode::NotAMember.into()));
+        return Ok(());
+    }
+    let sender = identity.sender();
+    let entry = Entry {
+        kind: "message",
+        seq: None,
+        at: client
+            .node()
+            .store
+            .as_ref()
+            .map_or(time::OffsetDateTime::UNIX_EPOCH, |s| s.clock.now()),
+        user: Some(&sender),
+        key,
+        of: None,
+        body: Some(&content.0),
+    };
+    let Ok(json) = encode_entry(&room.name, &entry) else { return Ok(()) };
+    client.publish(room, &json)?;
+    reply(client, id, Ok(json!({ "key": key })));
+    Ok(())
+}
+
+/// Publishes in a durable room that the connection is not subscribed to.
+async fn elsewhere(
+    client: &Client,
+    identity: &Identity,
+    name: &Name,
+    key: Uuid,
+    content: Content,
+) -> Outcome {
+    append(client, identity, name, key, NewEntry::Message { body: content.0.into() }).await
+}
+
+/// Gives one's own message another text.
+pub(super) async fn edit(
+    client: &Client,
+    identity: &Identity,
+    name: &Name,
+    of: u64,
+    key: Uuid,
+    content: Content,
+) -> Outcome {
+    let entry = NewEntry::Edited { of: place(of), body: content.0.into() };
+    append(client, identity, name, key, entry).await
+}
+
+/// Empties a message.
+pub(super) async fn delete(
+    client: &Client,
+    identity: &Identity,
+    name: &Name,
+    of: u64,
+    key: Uuid,
+) -> Outcome {
+    append(client, identity, name, key, NewEntry::Deleted { of: place(of) }).await
+}
+
+/// Appends to a room's log by the room's name.
+pub(super) async fn append(
+    client: &Client,
+    identity: &Identity,
+    name: &Name,
+    key: Uuid,
+    entry: NewEntry,
+) -> Outcome {
+    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let standing = store.standing(name, identity).await?;
+    if !standing.room.durable {
+        // Who is not subscribed has no role there that could be asked.
+        return Err(ErrorCode::NotSubscribed.into());
+    }
+    let room = store.open(client.node(), &standing.room);
+    let appended: Appended = store.append(client.node(), &room, identity, key, entry).await?;
+    Ok(appended.json(key))
+}

@@ -1,0 +1,190 @@
+//! Rooms: making, finding, joining and leaving them, and who is in them.
+
+use serde_json::{Value, json};
+use shared::db::log::NewEntry;
+use shared::db::members::{self, Change, Invited, Membership, Role};
+use shared::db::rooms::{self, NAME_TAKEN, NewRoom, Standing};
+use shared::db::{self};
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use super::Outcome;
+use crate::auth::Identity;
+use crate::protocol::{Command, Create, ErrorCode, Name};
+use crate::shard::client::Client;
+use crate::store::{Store, refusal, seq};
+
+/// Rooms or members in one answer at most.
+const PAGE: i64 = 100;
+
+/// Carries out a command about rooms.
+pub(super) async fn carry_out(client: &Client, identity: &Identity, command: Command) -> Outcome {
+    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let it = Caller { client, store, identity };
+    match command {
+        Command::Rooms(after) => it.list(after).await,
+        Command::Search(query, after) => it.search(query, after).await,
+        Command::Create(create) => it.create(*create).await,
+        Command::Join(room, key) => it.change(&room, key, Change::Join).await,
+        Command::Leave(room, key) => {
+            it.change(&room, key, Change::Leave { subject: identity.user }).await
+        }
+        Command::Remove(room, subject, key) => {
+            it.change(&room, key, Change::Leave { subject }).await
+        }
+        Command::SetRole(room, subject, role, key) => {
+            it.change(&room, key, Change::Role { subject, role }).await
+        }
+        Command::Invite(room, username) => it.invite(&room, &username).await,
+        Command::Members(room, after) => it.members(&room, after).await,
+        _ => Err(ErrorCode::UnknownCommand.into()),
+    }
+}
+
+/// Who asks, and what is asked.
+struct Caller<'a> {
+    client: &'a Client,
+    store: Store,
+    identity: &'a Identity,
+}
+
+impl Caller<'_> {
+    async fn list(&self, after: Option<Name>) -> Outcome {
+        let user = self.identity.user;
+        let listing = self.store.ask(async move |store| {
+            let after = after.as_ref().map(Name::as_str);
+            rooms::list(store.db.pool(), user, after, PAGE).await
+        });
+        let rooms: Vec<_> = listing
+            .await?
+            .into_iter()
+            .map(|listed| {
+                let mut json = room_json(&listed.room, Some(listed.membership));
+                if let Some(head) = listed.head {
+                    json["epoch"] = json!(head.epoch.to_string());
+                    json["first_seq"] = json!(seq(head.first_seq));
+                    json["last_seq"] = json!(seq(head.last_seq));
+                }
+                json
+            })
+            .collect();
+        Ok(json!({ "more": is_full(rooms.len()), "rooms": rooms }))
+    }
+
+    async fn search(&self, query: Box<str>, after: Option<Name>) -> Outcome {
+        let user = self.identity.user;
+        let searching = self.store.ask(async move |store| {
+            let after = after.as_ref().map(Name::as_str);
+            rooms::search(store.db.pool(), user, &query, after, PAGE).await
+        });
+        let found: Vec<_> =
+            searching.await?.iter().map(|found| room_json(&found.room, found.membership)).collect();
+        Ok(json!({ "more": is_full(found.len()), "rooms": found }))
+    }
+
+    async fn create(&self, Create { room, title, durable, public }: Create) -> Outcome {
+        let user = self.identity.user;
+        let made = self.store.ask(async move |store| {
+            let new = NewRoom { name: room.as_str(), title: &title, durable, public };
+            match rooms::create(store.db.pool(), new, user, store.clock.now()).await {
+                Err(db::Error::Constraint(name)) if name == NAME_TAKEN => Ok(None),
+                made => made.map(Some),
+            }
+        });
+        let room = made.await?.ok_or(ErrorCode::RoomTaken)?;
+        Ok(room_json(&room, Some(Membership { role: Role::Owner, muted_until: None })))
+    }
+
+    /// Somebody joins, leaves, or gets another role.
+    async fn change(&self, name: &Name, key: Uuid, change: Change) -> Outcome {
+        let Standing { room, membership, is_invited } =
+            self.store.find(name, self.identity).await?;
+        if !(room.public || membership.is_some() || is_invited || self.identity.moderates) {
+            return Err(ErrorCode::RoomNotFound.into());
+        }
+        let opened = self.store.open(self.client.node(), &room);
+        if room.durable {
+            let entry = match change {
+                Change::Join => NewEntry::Joined,
+                Change::Leave { subject } => NewEntry::Left { subject },
+                Change::Role { subject, role } => NewEntry::Role { subject, role },
+            };
+            let node = self.client.node();
+            let appended = self.store.append(node, &opened, self.identity, key, entry).await?;
+            return Ok(appended.json(key));
+        }
+        let (actor, now) = ((self.identity.user, self.identity.moderates), self.store.clock.now());
+        let changing = self.store.ask(async move |store| {
+            members::change_unlogged(store.db.pool(), room.id, actor, change, now).await
+        });
+        match changing.await? {
+            None => {
+                let (user, role) = changed(self.identity.user, change);
+                Store::member_changed(self.client.node(), &opened, user, role);
+                Ok(json!({}))
+            }
+            Some(refused) => {
+                refusal(&refused).map_or_else(|| Ok(json!({ "unchanged": true })), Err)
+            }
+        }
+    }
+
+    async fn invite(&self, name: &Name, username: &str) -> Outcome {
+        let standing = self.store.standing(name, self.identity).await?;
+        let (user, now) = (self.identity.user, self.store.clock.now());
+        let key = username.to_lowercase();
+        let inviting = self.store.ask(async move |store| {
+            members::invite(store.db.pool(), standing.room.id, user, &key, now).await
+        });
+        match inviting.await? {
+            Invited::Done { user } => Ok(json!({ "user": user })),
+            Invited::Member { user } => Ok(json!({ "user": user, "unchanged": true })),
+            Invited::NoSuchUser => Err(ErrorCode::UserNotFound.into()),
+            Invited::Forbidden => Err(ErrorCode::Forbidden.into()),
+        }
+    }
+
+    async fn members(&self, name: &Name, after: Option<Uuid>) -> Outcome {
+        let standing = self.store.standing(name, self.identity).await?;
+        let reading = self.store.ask(async move |store| {
+            members::page(store.db.pool(), standing.room.id, after, PAGE).await
+        });
+        let members: Vec<_> = reading.await?.into_iter().map(|member| {
+            json!({
+                "id": member.user, "username": member.username, "display_name": member.display_name,
+                "role": member.membership.role.as_str(), "muted_until": until(member.membership),
+            })
+        }).collect();
+        Ok(json!({ "more": is_full(members.len()), "members": members }))
+    }
+}
+
+/// Whether more may follow.
+fn is_full(count: usize) -> bool {
+    i64::try_from(count).is_ok_and(|count| count == PAGE)
+}
+
+/// Who is what after a change.
+pub(crate) fn changed(actor: Uuid, change: Change) -> (Uuid, Option<Role>) {
+    match change {
+        Change::Join => (actor, Some(Role::Member)),
+        Change::Leave { subject } => (subject, None),
+        Change::Role { subject, role } => (subject, Some(role)),
+    }
+}
+
+fn room_json(room: &rooms::Room, membership: Option<Membership>) -> Value {
+    let rooms::Room { name, title, durable, public, .. } = room;
+    let role = membership.map(|membership| membership.role.as_str());
+    let mut json = json!({
+        "room": name, "title": title, "durable": durable, "public": public, "role": role,
+    });
+    if let Some(until) = membership.and_then(until) {
+        json["muted_until"] = json!(until);
+    }
+    json
+}
+
+fn until(membership: Membership) -> Option<String> {
+    membership.muted_until?.format(&Rfc3339).ok()
+}

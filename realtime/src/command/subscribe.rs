@@ -1,0 +1,67 @@
+//! `subscribe`: what is said in a room, from now on or from where the client left off.
+
+use serde_json::json;
+
+use super::reply;
+use crate::auth::Identity;
+use crate::hub::Keeping;
+use crate::protocol::{ErrorCode, Name, Refusal, Since, reply_ok};
+use crate::shard::client::Client;
+use crate::shard::home::Answer;
+
+/// Subscribes, and replies before anything that follows.
+pub(super) async fn subscribe(
+    client: Client,
+    id: u64,
+    identity: Identity,
+    name: Name,
+    since: Option<Since>,
+) {
+    if let Err(refusal) = attempt(&client, id, &identity, &name, since).await {
+        reply::<()>(&client, id, Err(refusal));
+    }
+}
+
+async fn attempt(
+    client: &Client,
+    id: u64,
+    identity: &Identity,
+    name: &Name,
+    since: Option<Since>,
+) -> Result<(), Refusal> {
+    let limit = client.node().settings.limits.subscriptions;
+    let is_new = client.subscribed(name.as_str()).is_none();
+    if is_new && limit.is_some_and(|limit| client.subscriptions() >= limit as usize) {
+        return Err(ErrorCode::TooManySubscriptions.into());
+    }
+    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let standing = store.standing(name, identity).await?;
+    if since.is_some() && !standing.room.durable {
+        return Err(ErrorCode::NotDurable.into());
+    }
+    let role = standing.membership.map(|membership| membership.role);
+    let room = store.open(client.node(), &standing.room);
+    let keeping = room.keeping;
+    let name = name.as_str().to_owned();
+    let said = move |answer: Option<&Answer>| {
+        let role = role.map(shared::db::members::Role::as_str);
+        let durable = keeping == Keeping::Durable;
+        let Some(Answer { head, at, is_reset, .. }) = answer else {
+            return reply_ok(id, &json!({ "room": name, "durable": durable, "role": role }));
+        };
+        // Where what follows begins: behind what the client had, or at the end.
+        let seq = since.filter(|_| !is_reset).map_or(head.last_seq, |since| since.seq.min(*at));
+        reply_ok(
+            id,
+            &json!({
+                "room": name, "durable": durable, "role": role, "epoch": head.epoch.to_string(), "seq": seq,
+                "first_seq": head.first_seq, "last_seq": head.last_seq,
+            }),
+        )
+    };
+    if client.subscribe(room, role, since, said).await {
+        Ok(())
+    } else {
+        Err(ErrorCode::Unavailable.into())
+    }
+}

@@ -1,0 +1,110 @@
+//! What the node says: replies, and pushes that are no entries of a log.
+
+use serde::Serialize;
+
+use super::Refusal;
+
+/// A push.
+#[derive(Debug, Serialize)]
+#[serde(tag = "push", rename_all = "snake_case")]
+pub enum Push<'a> {
+    /// The first message on a connection.
+    Welcome(Welcome),
+    /// What follows in a room does not join what the client has: it must forget that.
+    Reset(Reset<'a>),
+    /// The subscription has ended: the user is no longer a member of this private room.
+    Unsubscribed {
+        /// The room.
+        room: &'a str,
+    },
+    /// The node goes away; a Close follows.
+    Bye(Bye),
+}
+
+/// What a client must know of the node.
+#[derive(Debug, Serialize)]
+pub struct Welcome {
+    /// Who is signed in by the handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<super::Sender>,
+    /// Without a sign-in: the time to send `auth`, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign_in_ms: Option<u64>,
+    /// The node's limits for each connection.
+    pub limits: Limits,
+}
+
+/// The node's limits for each connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Bytes of a message.
+    pub message_bytes: u64,
+    /// Rooms subscribed to at once; null: no limit.
+    pub subscriptions: Option<u32>,
+    /// Publishes without a reply at once.
+    pub publishes_in_flight: u32,
+    /// After so many milliseconds of silence the node sends a Ping.
+    pub ping_interval_ms: u64,
+    /// After so many more it gives the connection up.
+    pub ping_timeout_ms: u64,
+}
+
+/// The log no longer reaches back to where the client left off, or it is another one.
+#[derive(Debug, Serialize)]
+pub struct Reset<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// The log's epoch.
+    pub epoch: String,
+    /// Its first entry.
+    pub first_seq: u64,
+    /// Its last entry, behind which the client goes on.
+    pub last_seq: u64,
+}
+
+/// The node goes away.
+#[derive(Debug, Serialize)]
+pub struct Bye {
+    /// The code of the Close that follows.
+    pub code: u16,
+    /// Connect again after a random time up to this many milliseconds.
+    pub retry_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Ok<'a, T> {
+    id: u64,
+    ok: &'a T,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    id: Option<u64>,
+    error: &'a Refusal,
+}
+
+/// The reply to a command that was carried out.
+///
+/// # Panics
+/// Never: what replies are made of can be written as JSON.
+pub fn reply_ok<T: Serialize>(id: u64, ok: &T) -> Vec<u8> {
+    serde_json::to_vec(&Ok { id, ok }).expect("replies have no map with keys that are no strings")
+}
+
+/// The reply to one that was not; `id` is null if the client gave none.
+///
+/// # Panics
+/// Never, as above.
+pub fn reply_error(id: Option<u64>, error: &Refusal) -> Vec<u8> {
+    serde_json::to_vec(&Error { id, error }).expect("a refusal is texts and numbers")
+}
+
+impl Push<'_> {
+    /// Its JSON.
+    ///
+    /// # Panics
+    /// Never, as above.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("pushes are texts and numbers")
+    }
+}

@@ -1,0 +1,330 @@
+//! The log of a durable room, on the shard that is its home.
+//!
+//! A room's log is opened when the first member asks: its head is read, and from then on a cursor takes
+//! whatever comes. Reads run elsewhere and come back as [`News`].
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use super::Shard;
+use super::link::{Envelope, Sender};
+use super::part::{Joined, Part, Waiting};
+use crate::close::CloseCode;
+use crate::frame::{Opcode, encode};
+use crate::hub::Room;
+use crate::pressure::ENTRY_BYTES;
+use crate::protocol::Since;
+use crate::publication::Kind;
+use crate::room::{Cursor, Head, Missed, Row};
+
+/// Bytes of entries that a member gets at once while it catches up.
+pub(crate) const PAGE_BYTES: usize = 64 * 1024;
+/// How long a hole may stay before it is read: mostly it fills by itself.
+const HOLE_PATIENCE: Duration = Duration::from_millis(50);
+/// How long after a read that failed it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A room's log.
+#[derive(Debug, Default)]
+pub(super) enum Log {
+    /// Nobody here has asked for it.
+    #[default]
+    Closed,
+    /// Its head is being read.
+    Opening {
+        /// Who asked meanwhile.
+        asking: Vec<Asking>,
+        /// What came meanwhile.
+        early: Vec<Row>,
+    },
+    /// It is followed.
+    Open(Box<Open>),
+}
+
+/// A log that is followed.
+#[derive(Debug)]
+pub(super) struct Open {
+    cursor: Cursor,
+    /// Who waits for a page behind this position.
+    pages: HashMap<u64, Vec<Asking>>,
+    /// Whether a hole is about to be read.
+    is_repairing: bool,
+}
+
+/// Somebody asks what comes next.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    /// Up to where they have it; `None`: they begin at the end.
+    pub(crate) since: Option<Since>,
+    /// Told what comes next. Dropped: that cannot be known now.
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// What comes next for somebody.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Where the log begins and, as far as this node knows, ends.
+    pub(crate) head: Head,
+    /// Whether what they had does not join what comes: the log is another one, or has lost it.
+    pub(crate) is_reset: bool,
+    /// The last entry they have when they have read this.
+    pub(crate) at: u64,
+    /// Entries, encoded.
+    pub(crate) frames: Bytes,
+}
+
+/// What becomes known of a log.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// These entries are in it.
+    Rows(i64, Vec<Row>),
+    /// It has an entry at this place.
+    Position(i64, u64),
+    /// It was read behind this place, or its head alone; `None`: that failed.
+    Read(Option<u64>, Option<(Head, Vec<Row>)>),
+    /// Its head was looked at.
+    Head(Head),
+}
+
+impl Part {
+    /// Answers, now or when it has been read.
+    pub(super) fn ask(self: &Rc<Self>, shard: &Rc<Shard>, asking: Asking) {
+        let mut log = self.log.borrow_mut();
+        match &mut *log {
+            Log::Closed => {
+                *log = Log::Opening { asking: vec![asking], early: Vec::new() };
+                drop(log);
+                shard.read(&self.room, None);
+            }
+            Log::Opening { asking: others, .. } => others.push(asking),
+            Log::Open(open) => {
+                if let Some(since) = open.answer(asking) {
+                    drop(log);
+                    shard.read(&self.room, Some(since));
+                }
+            }
+        }
+    }
+
+    /// Something is known of the log.
+    pub(super) fn hear(self: &Rc<Self>, shard: &Rc<Shard>, news: News) {
+        let asking = match (&mut *self.log.borrow_mut(), &news) {
+            (Log::Opening { early, .. }, News::Rows(_, rows)) => {
+                early.extend(rows.iter().cloned());
+                return;
+            }
+            (Log::Opening { asking, .. }, News::Read(None, _)) => Some(std::mem::take(asking)),
+            (Log::Open(_), _) => None,
+            _ => return,
+        };
+        if let Some(asking) = asking {
+            self.opened(shard, news, asking);
+        } else {
+            self.advance(shard, news);
+        }
+    }
+
+    fn opened(self: &Rc<Self>, shard: &Rc<Shard>, news: News, asking: Vec<Asking>) {
+        let News::Read(None, Some((head, _))) = news else {
+            // Who asked is told by their answer being dropped.
+            *self.log.borrow_mut() = Log::Closed;
+            return;
+        };
+        let open = Open { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false };
+        let before = self.log.replace(Log::Open(Box::new(open)));
+        self.given.set(head.last_seq);
+        for asking in asking {
+            self.ask(shard, asking);
+        }
+        if let Log::Opening { early, .. } = before {
+            self.advance(shard, News::Rows(head.epoch, early));
+        }
+    }
+
+    fn advance(self: &Rc<Self>, shard: &Rc<Shard>, news: News) {
+        let mut log = self.log.borrow_mut();
+        let Log::Open(open) = &mut *log else { return };
+        let ours = open.cursor.head().epoch;
+        let was_read = matches!(news, News::Read(..));
+        let (epoch, rows) = match news {
+            News::Rows(epoch, rows) => (epoch, rows),
+            News::Position(epoch, seq) => {
+                open.cursor.learn(seq);
+                (epoch, Vec::new())
+            }
+            News::Head(head) => {
+                open.learn(head);
+                (head.epoch, Vec::new())
+            }
+            News::Read(Some(behind), Some((head, rows))) => {
+                open.learn(head);
+                open.turn_page(behind, head, &rows);
+                (head.epoch, rows)
+            }
+            News::Read(behind, _) => {
+                open.pages.remove(&behind.unwrap_or_default());
+                (ours, Vec::new())
+            }
+        };
+        if epoch != ours {
+            // Positions mean nothing any more. Who comes back is told so.
+            drop(log);
+            return shard.renew(&self.room);
+        }
+        let next = open.cursor.advance(rows);
+        let has_hole = open.cursor.has_hole();
+        let repairs = has_hole && !std::mem::replace(&mut open.is_repairing, true);
+        // A long hole is read page by page.
+        let goes_on =
+            (was_read && has_hole && !next.is_empty()).then(|| open.cursor.head().last_seq);
+        drop(log);
+        for Row { seq, json } in next {
+            shard.shared.links.add(Sender::Log, shard.index, json.len() + ENTRY_BYTES);
+            self.arrived(shard, Waiting::entry(seq, json));
+        }
+        if let Some(behind) = goes_on {
+            shard.read(&self.room, Some(behind));
+        }
+        if repairs {
+            spawn_local(repair(Rc::clone(shard), Rc::clone(self)));
+        }
+    }
+
+    /// The log is another one: what was about to be written is of the old one, and whom it was for is sent
+    /// away, to come back and learn of it.
+    pub(super) fn renew(&self, shard: &Shard) {
+        self.log.take();
+        self.given.set(0);
+        let mut out = self.out.borrow_mut();
+        out.next = Joined::default();
+        for waiting in out.waiting.drain(..) {
+            let (from, bytes) = waiting.account();
+            shard.shared.arrived(from, shard.index, bytes);
+        }
+        for member in self.members.borrow().iter() {
+            member.connection.end(CloseCode::TryLater);
+        }
+    }
+
+    /// Whether anybody here follows the log, or waits for it.
+    pub(super) fn is_followed(&self) -> bool {
+        match &*self.log.borrow() {
+            Log::Closed => false,
+            Log::Opening { .. } => true,
+            Log::Open(open) => !open.pages.is_empty(),
+        }
+    }
+
+    /// Whether its log is open: then somebody looks now and then whether it goes on elsewhere.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.log.borrow(), Log::Open(_))
+    }
+}
+
+impl Open {
+    /// Answers, or tells behind which place the log is to be read.
+    fn answer(&mut self, asking: Asking) -> Option<u64> {
+        let head = self.cursor.head();
+        let Some(since) = asking.since else {
+            asking.answer(head, false, head.last_seq, &[]);
+            return None;
+        };
+        match self.cursor.after(since.epoch, since.seq, PAGE_BYTES) {
+            Ok(rows) => {
+                let at = rows.last().map_or(since.seq, |row| row.seq);
+                asking.answer(head, false, at, &rows);
+                None
+            }
+            Err(Missed::Reset) => {
+                asking.answer(head, true, head.last_seq, &[]);
+                None
+            }
+            Err(Missed::Read) => {
+                let waiting = self.pages.entry(since.seq).or_default();
+                waiting.push(asking);
+                (waiting.len() == 1).then_some(since.seq)
+            }
+        }
+    }
+
+    fn learn(&mut self, head: Head) {
+        if head.epoch == self.cursor.head().epoch {
+            self.cursor.learn(head.last_seq);
+            self.cursor.trimmed(head.first_seq);
+        }
+    }
+
+    /// Gives a page to all who wait for it.
+    fn turn_page(&mut self, behind: u64, head: Head, rows: &[Row]) {
+        for asking in self.pages.remove(&behind).unwrap_or_default() {
+            let ours = asking.since.is_some_and(|since| since.epoch == head.epoch);
+            if !ours || behind + 1 < head.first_seq || behind > head.last_seq {
+                asking.answer(head, true, head.last_seq, &[]);
+            } else {
+                let at = rows.last().map_or(behind, |row| row.seq);
+                asking.answer(head, false, at, rows);
+            }
+        }
+    }
+}
+
+impl Asking {
+    fn answer(self, head: Head, is_reset: bool, at: u64, rows: &[Row]) {
+        let mut frames =
+            Vec::with_capacity(rows.iter().map(|row| encode::size(row.json.len())).sum());
+        for row in rows {
+            encode::append(&mut frames, Opcode::Text, &row.json);
+        }
+        let answer = Answer { head, is_reset, at, frames: frames.into() };
+        if self.answer.send(answer).is_err() {
+            tracing::debug!("who asked for a room's log has gone");
+        }
+    }
+}
+
+impl Waiting {
+    /// An entry of the log, in its turn.
+    fn entry(seq: u64, payload: Bytes) -> Self {
+        Self::Publish { kind: Kind::Text, payload, seq, from: Sender::Log }
+    }
+}
+
+impl Shard {
+    /// Reads a room's log elsewhere; what it says comes back as news.
+    fn read(self: &Rc<Self>, room: &Arc<Room>, behind: Option<u64>) {
+        if let Some(store) = &self.shared.store {
+            store.read(&self.shared, room, behind);
+        }
+    }
+
+    /// The log is another one: the members connect anew, and learn it.
+    fn renew(&self, room: &Arc<Room>) {
+        for door in &self.shared.shards {
+            if door.inbox.send(Envelope::Renew { room: Arc::clone(room) }).is_err() {
+                tracing::debug!("no shard to tell of another log");
+            }
+        }
+    }
+}
+
+/// Waits for a hole to fill, and reads it if it does not, until it has.
+async fn repair(shard: Rc<Shard>, part: Rc<Part>) {
+    let mut patience = HOLE_PATIENCE;
+    loop {
+        tokio::time::sleep(patience).await;
+        let behind = match &mut *part.log.borrow_mut() {
+            Log::Open(open) if open.cursor.has_hole() => open.cursor.head().last_seq,
+            Log::Open(open) => return open.is_repairing = false,
+            _ => return,
+        };
+        shard.shared.metrics.log_repairs.increment(1);
+        shard.read(&part.room, Some(behind));
+        patience = RETRY;
+    }
+}

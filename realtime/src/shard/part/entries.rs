@@ -1,0 +1,105 @@
+//! What frames in one piece are: how many messages, and of a log which.
+
+/// The messages of frames in one piece.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Entries {
+    /// How many.
+    pub(crate) messages: u64,
+    /// The place of the first in its room's log, if it has one.
+    first: u64,
+    /// Where each ends, if they are entries of a log: those follow each other.
+    ends: Vec<u32>,
+}
+
+/// What of a piece a member is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shard) enum Reach {
+    /// What begins at this byte: it has what stands before.
+    From(usize),
+    /// Nothing: it has everything.
+    Nothing,
+    /// Nothing yet: it lacks what stood before this piece, and must read that first.
+    Behind,
+}
+
+impl Entries {
+    /// Takes one more message, which ends at this byte; `seq` is its place in the log, 0 without one.
+    pub(in crate::shard) fn push(&mut self, seq: u64, end: usize) {
+        self.messages += 1;
+        if seq > 0 {
+            if self.ends.is_empty() {
+                self.first = seq;
+            }
+            debug_assert_eq!(self.last() + 1, seq.max(1));
+            self.ends.push(u32::try_from(end).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Takes those of another piece, which begins at this byte.
+    pub(in crate::shard) fn append(&mut self, others: &Self, start: usize) {
+        if self.ends.is_empty() {
+            self.first = others.first;
+        }
+        self.messages += others.messages;
+        let start = u32::try_from(start).unwrap_or(u32::MAX);
+        self.ends.extend(others.ends.iter().map(|end| end.saturating_add(start)));
+    }
+
+    /// The place of the last entry; of none, the one before the first.
+    pub(in crate::shard) fn last(&self) -> u64 {
+        (self.first + self.ends.len() as u64).saturating_sub(1)
+    }
+
+    /// What of it a member gets that has everything up to `at`.
+    pub(in crate::shard) fn reach(&self, at: u64) -> Reach {
+        if self.ends.is_empty() || at + 1 == self.first {
+            Reach::From(0)
+        } else if at >= self.last() {
+            Reach::Nothing
+        } else if at + 1 < self.first {
+            Reach::Behind
+        } else {
+            let has = usize::try_from(at - self.first).unwrap_or(usize::MAX);
+            self.ends.get(has).map_or(Reach::Nothing, |end| Reach::From(*end as usize))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_without_a_place_are_everybodys() {
+        let mut entries = Entries::default();
+        entries.push(0, 10);
+        entries.push(0, 20);
+        assert_eq!(
+            (entries.messages, entries.reach(0), entries.reach(9)),
+            (2, Reach::From(0), Reach::From(0))
+        );
+    }
+
+    #[test]
+    fn a_member_gets_what_joins_what_it_has() {
+        let mut entries = Entries::default();
+        for (seq, end) in [(5, 10), (6, 30), (7, 35)] {
+            entries.push(seq, end);
+        }
+        let mut more = Entries::default();
+        more.push(8, 4);
+        entries.append(&more, 35);
+        assert_eq!(entries.last(), 8);
+        for (at, reach) in [
+            (3, Reach::Behind),
+            (4, Reach::From(0)),
+            (5, Reach::From(10)),
+            (6, Reach::From(30)),
+            (7, Reach::From(35)),
+            (8, Reach::Nothing),
+            (9, Reach::Nothing),
+        ] {
+            assert_eq!(entries.reach(at), reach, "{at}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a connection that speaks `keywire.v1` has: who it is, and the rooms it is subscribed to.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use shared::db::members::Role;
+use uuid::Uuid;
+
+use super::Shard;
+use super::home::Answer;
+use super::part::Part;
+use crate::auth::Identity;
+use crate::close::CloseCode;
+use crate::hub::SignIn;
+use crate::limits::Counted;
+use crate::protocol::Since;
+
+/// Commands over the rate within [`STRIKES_WITHIN`] that close the connection.
+const STRIKES: u32 = 10;
+/// In this time they count together.
+const STRIKES_WITHIN: Duration = Duration::from_mins(1);
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// How the handshake signed it in, until it has been told.
+    pub(super) sign_in: RefCell<Option<SignIn>>,
+    identity: RefCell<Option<Identity>>,
+    /// Its place among the user's connections, if `auth` took it.
+    pub(super) counted: RefCell<Option<Counted<Uuid>>>,
+    sign_in_by: Instant,
+    pub(super) subscriptions: RefCell<Vec<Subscription>>,
+    /// Whether a command runs that lets no other begin.
+    pub(super) is_running: Cell<bool>,
+    /// Publishes whose outcome is awaited.
+    pub(super) in_flight: Cell<u32>,
+    /// Whether a subscription may be behind.
+    pub(super) is_behind: Cell<bool>,
+    /// Whether a command waits until what was said is read.
+    pub(super) is_choked: Cell<bool>,
+    /// Whether it has left its rooms for good.
+    pub(super) is_over: Cell<bool>,
+    /// Commands over the rate, and since when they count.
+    strikes: Cell<(u32, Option<Instant>)>,
+}
+
+/// A room that a connection is subscribed to.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// The room, on this shard.
+    pub(super) part: Rc<Part>,
+    /// The place among the members there.
+    pub(super) place: u32,
+    /// What the user is in the room; `None`: a reader of a public one.
+    pub(super) role: Option<Role>,
+    /// Whether what comes next was asked for.
+    pub(super) is_asking: bool,
+    /// The log's epoch.
+    epoch: i64,
+    /// How far the log was known to go when it was last asked.
+    known: u64,
+}
+
+impl Session {
+    /// A connection that has `time` to sign in, unless its handshake did.
+    pub(super) fn new(sign_in: SignIn, time: Duration, now: Instant) -> Self {
+        Self {
+            sign_in: RefCell::new(Some(sign_in)),
+            identity: RefCell::default(),
+            counted: RefCell::default(),
+            sign_in_by: now + time,
+            subscriptions: RefCell::default(),
+            is_running: Cell::new(false),
+            in_flight: Cell::new(0),
+            is_behind: Cell::new(false),
+            is_choked: Cell::new(false),
+            is_over: Cell::new(false),
+            strikes: Cell::new((0, None)),
+        }
+    }
+
+    /// Who it is.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity.borrow().clone()
+    }
+
+    /// It is signed in, or its sign-in is renewed.
+    pub(super) fn signed_in(&self, identity: Identity) {
+        *self.identity.borrow_mut() = Some(identity);
+    }
+
+    /// When it is closed unless something changes, and with what.
+    pub(super) fn ends(&self) -> (Instant, CloseCode) {
+        match &*self.identity.borrow() {
+            Some(identity) => (identity.expires, CloseCode::Token),
+            None => (self.sign_in_by, CloseCode::SignInTimeout),
+        }
+    }
+
+    /// A command came too fast; whether that was one too many.
+    pub(super) fn strike(&self, now: Instant) -> bool {
+        let (count, since) = self.strikes.get();
+        let recent = since.filter(|since| now.saturating_duration_since(*since) < STRIKES_WITHIN);
+        let (count, since) = recent.map_or((1, now), |since| (count + 1, since));
+        self.strikes.set((count, Some(since)));
+        count >= STRIKES
+    }
+
+    /// Is subscribed to nothing more.
+    pub(super) fn leave_all(&self, shard: &Shard) {
+        self.is_over.set(true);
+        for subscription in self.subscriptions.take() {
+            subscription.leave(shard);
+        }
+    }
+
+    /// Is no longer subscribed to the rooms of which this holds.
+    pub(super) fn leave(&self, shard: &Shard, which: impl Fn(&Subscription) -> bool) -> bool {
+        let left: Vec<_> =
+            self.subscriptions.borrow_mut().extract_if(.., |one| which(one)).collect();
+        let is_any = !left.is_empty();
+        left.into_iter().for_each(|subscription| subscription.leave(shard));
+        is_any
+    }
+}
+
+impl Subscription {
+    /// A subscription of the member at this place.
+    pub(super) fn new(part: Rc<Part>, place: u32, role: Option<Role>) -> Self {
+        Self { part, place, role, is_asking: false, epoch: 0, known: 0 }
+    }
+
+    /// The last entry the member has been given; `u64::MAX` if it is not there.
+    pub(super) fn at(&self) -> u64 {
+        self.part.members.borrow().get(self.place).map_or(u64::MAX, |member| member.at.get())
+    }
+
+    /// It is given what the log's home answered.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        self.epoch = answer.head.epoch;
+        self.known = answer.head.last_seq;
+        if let Some(member) = self.part.members.borrow().get(self.place) {
+            member.at.set(answer.at);
+        }
+    }
+
+    /// From where it is to be read, if the log has gone on without it.
+    pub(super) fn is_behind(&self) -> Option<Since> {
+        let seq = self.at();
+        (seq < self.known.max(self.part.given.get())).then_some(Since { epoch: self.epoch, seq })
+    }
+
+    /// Its room's name.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        &*self.part.room.name == name
+    }
+
+    fn leave(self, shard: &Shard) {
+        self.part.members.borrow_mut().remove(self.place);
+        self.part.room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_commands_over_the_rate_within_a_minute_are_too_many() {
+        let now = Instant::now();
+        let session = Session::new(SignIn::Awaited, Duration::from_secs(10), now);
+        for n in 1..=20 {
+            // Two in each minute that begins with one of them.
+            assert!(!session.strike(now + n * Duration::from_secs(31)));
+        }
+        let later = now + Duration::from_hours(1);
+        assert!((1..10).all(|n| !session.strike(later + n * Duration::from_secs(5))));
+        assert!(session.strike(later + Duration::from_secs(55)));
+    }
+
+    #[test]
+    fn who_does_not_sign_in_is_closed_in_time() {
+        let now = Instant::now();
+        let session = Session::new(SignIn::Awaited, Duration::from_secs(10), now);
+        assert_eq!(session.ends(), (now + Duration::from_secs(10), CloseCode::SignInTimeout));
+    }
+}

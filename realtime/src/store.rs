@@ -1,0 +1,359 @@
+//! Postgres, as `keywire.v1` uses it.
+//!
+//! Shards run nothing that waits for Postgres: it runs on the process's runtime, and what it says comes
+//! back to the shard that asked.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::db::log::{self as entries, Append, HEADS, Kind, NewEntry, Outcome};
+use shared::db::members::Role;
+use shared::db::rooms::{self, Standing};
+use shared::db::{self, Database};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::auth::{Auth, Identity};
+use crate::hub::{Keeping, Room, RoomId, Shared};
+use crate::limits::Counts;
+use crate::log::{Log, Unanswered};
+use crate::pressure::ENTRY_BYTES;
+use crate::protocol::{Entry, ErrorCode, Name, Refusal, Sender, encode_entry};
+use crate::room::{Head, Row};
+use crate::settings;
+use crate::shard::home::{News, PAGE_BYTES};
+use crate::shard::link::{self, Envelope};
+
+/// A handle on it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    runtime: Handle,
+    /// The serving connections.
+    pub(crate) db: Database,
+    /// Who brings which token.
+    pub(crate) auth: Auth,
+    /// The time of day.
+    pub(crate) clock: Clock,
+    /// The connections of each user.
+    pub(crate) users: Arc<Counts<Uuid>>,
+    log: Log,
+}
+
+/// What was appended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Appended {
+    /// It is in the log, at this place.
+    Stored(u64),
+    /// It was there before, at this place.
+    Duplicate(u64),
+    /// It was so already.
+    Unchanged,
+}
+
+impl Appended {
+    /// The reply to who appended it.
+    pub(crate) fn json(self, key: Uuid) -> Value {
+        match self {
+            Self::Stored(seq) => json!({ "seq": seq, "key": key }),
+            Self::Duplicate(seq) => json!({ "seq": seq, "key": key, "duplicate": true }),
+            Self::Unchanged => json!({ "unchanged": true }),
+        }
+    }
+}
+
+/// A place in a log, as Postgres keeps it.
+pub(crate) fn place(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+/// A place in a log, from Postgres: the table lets none below 0 in.
+pub(crate) fn seq(place: i64) -> u64 {
+    u64::try_from(place).unwrap_or(0)
+}
+
+fn head(head: &entries::Head) -> Head {
+    let entries::Head { epoch, first_seq, last_seq } = *head;
+    Head { epoch, first_seq: seq(first_seq), last_seq: seq(last_seq) }
+}
+
+/// Why something was not appended; `None`: it was so already.
+pub(crate) fn refusal(outcome: &Outcome) -> Option<Refusal> {
+    let code = match outcome {
+        Outcome::KeyReused => ErrorCode::KeyReused,
+        Outcome::NoSuchRoom => ErrorCode::RoomNotFound,
+        Outcome::NotMember => ErrorCode::NotAMember,
+        Outcome::Muted => ErrorCode::Muted,
+        Outcome::Forbidden => ErrorCode::Forbidden,
+        Outcome::NoSuchMessage => ErrorCode::MessageNotFound,
+        Outcome::NoSuchMember => ErrorCode::UserNotFound,
+        Outcome::LastOwner => ErrorCode::LastOwner,
+        Outcome::Unchanged | Outcome::Stored { .. } | Outcome::Duplicate { .. } => return None,
+    };
+    Some(code.into())
+}
+
+impl Store {
+    /// On the runtime that this is called on.
+    pub(crate) fn new(auth: Auth, settings: &settings::Log, users: Arc<Counts<Uuid>>) -> Self {
+        let (db, clock) = (auth.db().clone(), auth.clock().clone());
+        let log = Log::start(&db, settings, &clock);
+        Self { runtime: Handle::current(), db, auth, clock, users, log }
+    }
+
+    /// Runs something on the process's runtime; `None` if that ends.
+    pub(crate) async fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &self,
+        work: impl FnOnce(Self) -> F,
+    ) -> Option<T> {
+        self.runtime.spawn(work(self.clone())).await.ok()
+    }
+
+    /// Asks the database.
+    ///
+    /// # Errors
+    /// `unavailable` while it is away; `internal` when it fails.
+    pub(crate) async fn ask<T: Send + 'static, F>(
+        &self,
+        statement: impl FnOnce(Self) -> F,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, db::Error>> + Send + 'static,
+    {
+        let statement = statement(self.clone());
+        let database = self.db.clone();
+        let asked = self.run(async move |_| database.run(statement).await).await;
+        match asked {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) if error.is_passing() => {
+                tracing::warn!(%error, "database not available");
+                Err(ErrorCode::Unavailable.into())
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "statement failed");
+                Err(ErrorCode::Internal.into())
+            }
+            None => Err(ErrorCode::Unavailable.into()),
+        }
+    }
+
+    /// The room of this name, and what the user is there.
+    ///
+    /// # Errors
+    /// `room_not_found`, or as [`Self::ask`].
+    pub(crate) async fn find(&self, name: &Name, who: &Identity) -> Result<Standing, Refusal> {
+        let (name, user) = (name.as_str().to_owned(), who.user);
+        let finding =
+            self.ask(async move |store| rooms::find(store.db.pool(), &name, Some(user)).await);
+        finding.await?.ok_or_else(|| ErrorCode::RoomNotFound.into())
+    }
+
+    /// The same, if the user may read what is said there: a private room of others is not found.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(crate) async fn standing(&self, name: &Name, who: &Identity) -> Result<Standing, Refusal> {
+        let standing = self.find(name, who).await?;
+        let is_open = standing.room.public || standing.membership.is_some() || who.moderates;
+        if is_open { Ok(standing) } else { Err(ErrorCode::RoomNotFound.into()) }
+    }
+
+    /// A room on this node.
+    pub(crate) fn open(&self, node: &Shared, room: &rooms::Room) -> Arc<Room> {
+        let keeping = if room.durable { Keeping::Durable } else { Keeping::Ephemeral };
+        node.rooms.open(RoomId(room.id), &room.name, keeping, room.public)
+    }
+
+    /// Appends to a room's log, and tells the room's home. It goes on whether the future is awaited or not;
+    /// what is handed over first is stored first.
+    pub(crate) fn append(
+        &self,
+        node: &Arc<Shared>,
+        room: &Arc<Room>,
+        who: &Identity,
+        key: Uuid,
+        entry: NewEntry,
+    ) -> impl Future<Output = Result<Appended, Refusal>> + use<> {
+        let append =
+            Append { room: room.id.0, user: who.user, moderates: who.moderates, key, entry };
+        let (node, room, sender) = (Arc::clone(node), Arc::clone(room), who.sender());
+        let (done, outcome) = oneshot::channel();
+        let said = append.clone();
+        self.log.append_then(said, move |told| {
+            let appended = match told {
+                Ok(outcome) => {
+                    tell(&node, &room, &sender, &append, &outcome);
+                    match outcome {
+                        Outcome::Stored { seq: place, .. } => Ok(Appended::Stored(seq(place))),
+                        Outcome::Duplicate { seq: place, .. } => {
+                            Ok(Appended::Duplicate(seq(place)))
+                        }
+                        refused => refusal(&refused).map_or(Ok(Appended::Unchanged), Err),
+                    }
+                }
+                Err(Unanswered::Unavailable) => Err(ErrorCode::Unavailable.into()),
+                Err(Unanswered::Fault) => Err(ErrorCode::Internal.into()),
+            };
+            // Who published may have gone.
+            drop(done.send(appended));
+        });
+        async move { outcome.await.unwrap_or_else(|_| Err(ErrorCode::Unavailable.into())) }
+    }
+
+    /// Reads a room's log behind a place, or its head; what it says goes to the room's home.
+    pub(crate) fn read(&self, node: &Arc<Shared>, room: &Arc<Room>, behind: Option<u64>) {
+        let (store, node, room) = (self.clone(), Arc::clone(node), Arc::clone(room));
+        self.runtime.spawn(async move {
+            let news = News::Read(behind, store.replay(&room, behind).await);
+            send(&node, &room, news);
+        });
+    }
+
+    async fn replay(&self, room: &Room, behind: Option<u64>) -> Option<(Head, Vec<Row>)> {
+        let (db, id) = (&self.db, room.id.0);
+        let read = match behind {
+            None => db.run(entries::since(db.pool(), id, None, 0)).await,
+            Some(behind) => {
+                let from = entries::From::After(place(behind));
+                let limit = i64::try_from(PAGE_BYTES / entries::ROW_BYTES).unwrap_or(i64::MAX);
+                db.run(entries::page(db.pool(), id, from, limit, PAGE_BYTES)).await
+            }
+        };
+        match read {
+            Ok(Some(replay)) => {
+                let rows = replay.entries.iter().map(|entry| Self::row(room, entry));
+                Some((head(&replay.head), rows.collect::<Result<_, _>>().ok()?))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(%error, room = %room.name, "a log could not be read");
+                None
+            }
+        }
+    }
+
+    /// Looks whether these rooms' logs have gone on without this node being told.
+    pub(crate) fn look_at(&self, node: &Arc<Shared>, rooms: Vec<Arc<Room>>) {
+        let (store, node) = (self.clone(), Arc::clone(node));
+        self.runtime.spawn(async move {
+            for rooms in rooms.chunks(HEADS) {
+                let ids: Vec<_> = rooms.iter().map(|room| room.id.0).collect();
+                match store.db.run(entries::heads(store.db.pool(), &ids)).await {
+                    Ok(heads) => {
+                        for room in rooms {
+                            if let Some((_, found)) = heads.iter().find(|(id, _)| *id == room.id.0)
+                            {
+                                send(&node, room, News::Head(head(found)));
+                            }
+                        }
+                    }
+                    Err(error) => return tracing::warn!(%error, "logs could not be looked at"),
+                }
+            }
+        });
+    }
+
+    fn row(room: &Room, entry: &entries::Entry) -> serde_json::Result<Row> {
+        let json = Self::encode(&room.name, entry)?;
+        Ok(Row { seq: seq(entry.seq), json: json.into() })
+    }
+
+    fn encode(room: &str, entry: &entries::Entry) -> serde_json::Result<Vec<u8>> {
+        let user = entry.user.as_ref();
+        let user = user.map(|user| Sender { id: user.id, username: user.username.clone() });
+        let entry = Entry {
+            kind: entry.kind.as_str(),
+            seq: Some(seq(entry.seq)),
+            at: entry.at,
+            user: user.as_ref(),
+            key: entry.key,
+            of: entry.of.map(seq),
+            body: entry.body.as_deref(),
+        };
+        encode_entry(room, &entry)
+    }
+
+    /// The JSON of an entry.
+    ///
+    /// # Errors
+    /// `internal`, which does not happen: all of it can be written as JSON.
+    pub(crate) fn json(room: &str, entry: &entries::Entry) -> Result<Vec<u8>, Refusal> {
+        Self::encode(room, entry).map_err(|_| ErrorCode::Internal.into())
+    }
+
+    /// Tells all shards what a user is in a room from now on.
+    pub(crate) fn member_changed(node: &Shared, room: &Arc<Room>, user: Uuid, role: Option<Role>) {
+        for door in &node.shards {
+            let envelope = Envelope::Member { room: Arc::clone(room), user, role };
+            if door.inbox.send(envelope).is_err() {
+                tracing::debug!("no shard to tell of a member");
+            }
+        }
+    }
+}
+
+/// Tells the room's home what was appended, and all shards who is a member now.
+fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, outcome: &Outcome) {
+    match outcome {
+        Outcome::Stored { epoch, seq: place, at, body } => {
+            let kind = append.entry.kind();
+            let of = match append.entry {
+                NewEntry::Edited { of, .. } | NewEntry::Deleted { of } => Some(seq(of)),
+                _ => None,
+            };
+            let entry = Entry {
+                kind: kind.as_str(),
+                seq: Some(seq(*place)),
+                at: *at,
+                user: Some(sender),
+                key: append.key,
+                of,
+                body: append.entry.body().or(body.as_deref()),
+            };
+            match encode_entry(&room.name, &entry) {
+                Ok(json) => {
+                    let row = Row { seq: seq(*place), json: json.into() };
+                    send(node, room, News::Rows(*epoch, vec![row]));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an entry could not be written");
+                    send(node, room, News::Position(*epoch, seq(*place)));
+                }
+            }
+            tell_member(node, room, append, kind);
+        }
+        // An earlier try may have stored it, and not have told.
+        Outcome::Duplicate { epoch, seq: place, .. } => {
+            send(node, room, News::Position(*epoch, seq(*place)));
+        }
+        _ => {}
+    }
+}
+
+fn tell_member(node: &Shared, room: &Arc<Room>, append: &Append, kind: Kind) {
+    let (user, role) = match append.entry {
+        NewEntry::Joined => (append.user, Some(Role::Member)),
+        NewEntry::Left { subject } => (subject, None),
+        NewEntry::Role { subject, role } => (subject, Some(role)),
+        _ => return,
+    };
+    tracing::debug!(room = %room.name, kind = kind.as_str(), "a member changed");
+    Store::member_changed(node, room, user, role);
+}
+
+/// Tells the room's home.
+fn send(node: &Arc<Shared>, room: &Arc<Room>, news: News) {
+    let rows = match &news {
+        News::Rows(_, rows) | News::Read(_, Some((_, rows))) => rows.as_slice(),
+        _ => &[],
+    };
+    let bytes = rows.iter().map(|row| row.json.len() + ENTRY_BYTES).sum();
+    let room = Arc::clone(room);
+    let home = room.home;
+    let sent =
+        node.send_bytes(link::Sender::Log, home, bytes, |_| Envelope::Log { room, news, bytes });
+    if sent.is_err() {
+        tracing::debug!(shard = home, "news of a log for a shard that has ended");
+    }
+}
