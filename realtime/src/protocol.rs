@@ -19,11 +19,16 @@
 mod command;
 mod entry;
 mod error;
+mod parse;
 mod push;
 
-pub use command::{Command, Content, Create, History, Name, Parsed, Since, parse};
+#[cfg(test)]
+mod tests;
+
+pub use command::{Command, Content, Create, History, Name, Parsed, Since};
 pub use entry::{Entry, Sender, encode as encode_entry};
 pub use error::{ErrorCode, Refusal};
+pub use parse::parse;
 pub use push::{Bye, Limits, Push, Reset, Welcome, reply_error, reply_ok};
 
 /// The longest `id`: the largest whole number that JavaScript keeps exactly (2^53 - 1).

@@ -3,22 +3,24 @@
 //! Shards run nothing that waits for Postgres: it runs on the process's runtime, and what it says comes
 //! back to the shard that asked.
 
+mod append;
+
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::db::log::{self as entries, Append, HEADS, Kind, NewEntry, Outcome};
+use shared::db::log::{self as entries, HEADS};
 use shared::db::members::Role;
 use shared::db::rooms::{self, Standing};
 use shared::db::{self, Database};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use uuid::Uuid;
+
+pub(crate) use append::{Appended, refusal};
 
 use crate::auth::{Auth, Identity};
 use crate::hub::{Keeping, Room, RoomId, Shared};
 use crate::limits::Counts;
-use crate::log::{Log, Unanswered};
+use crate::log::Log;
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::{Entry, ErrorCode, Name, Refusal, Sender, encode_entry};
 use crate::room::{Head, Row};
@@ -41,28 +43,6 @@ pub(crate) struct Store {
     log: Log,
 }
 
-/// What was appended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Appended {
-    /// It is in the log, at this place.
-    Stored(u64),
-    /// It was there before, at this place.
-    Duplicate(u64),
-    /// It was so already.
-    Unchanged,
-}
-
-impl Appended {
-    /// The reply to who appended it.
-    pub(crate) fn json(self, key: Uuid) -> Value {
-        match self {
-            Self::Stored(seq) => json!({ "seq": seq, "key": key }),
-            Self::Duplicate(seq) => json!({ "seq": seq, "key": key, "duplicate": true }),
-            Self::Unchanged => json!({ "unchanged": true }),
-        }
-    }
-}
-
 /// A place in a log, as Postgres keeps it.
 pub(crate) fn place(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
@@ -76,22 +56,6 @@ pub(crate) fn seq(place: i64) -> u64 {
 fn head(head: &entries::Head) -> Head {
     let entries::Head { epoch, first_seq, last_seq } = *head;
     Head { epoch, first_seq: seq(first_seq), last_seq: seq(last_seq) }
-}
-
-/// Why something was not appended; `None`: it was so already.
-pub(crate) fn refusal(outcome: &Outcome) -> Option<Refusal> {
-    let code = match outcome {
-        Outcome::KeyReused => ErrorCode::KeyReused,
-        Outcome::NoSuchRoom => ErrorCode::RoomNotFound,
-        Outcome::NotMember => ErrorCode::NotAMember,
-        Outcome::Muted => ErrorCode::Muted,
-        Outcome::Forbidden => ErrorCode::Forbidden,
-        Outcome::NoSuchMessage => ErrorCode::MessageNotFound,
-        Outcome::NoSuchMember => ErrorCode::UserNotFound,
-        Outcome::LastOwner => ErrorCode::LastOwner,
-        Outcome::Unchanged | Outcome::Stored { .. } | Outcome::Duplicate { .. } => return None,
-    };
-    Some(code.into())
 }
 
 impl Store {
@@ -163,42 +127,6 @@ impl Store {
     pub(crate) fn open(&self, node: &Shared, room: &rooms::Room) -> Arc<Room> {
         let keeping = if room.durable { Keeping::Durable } else { Keeping::Ephemeral };
         node.rooms.open(RoomId(room.id), &room.name, keeping, room.public)
-    }
-
-    /// Appends to a room's log, and tells the room's home. It goes on whether the future is awaited or not;
-    /// what is handed over first is stored first.
-    pub(crate) fn append(
-        &self,
-        node: &Arc<Shared>,
-        room: &Arc<Room>,
-        who: &Identity,
-        key: Uuid,
-        entry: NewEntry,
-    ) -> impl Future<Output = Result<Appended, Refusal>> + use<> {
-        let append =
-            Append { room: room.id.0, user: who.user, moderates: who.moderates, key, entry };
-        let (node, room, sender) = (Arc::clone(node), Arc::clone(room), who.sender());
-        let (done, outcome) = oneshot::channel();
-        let said = append.clone();
-        self.log.append_then(said, move |told| {
-            let appended = match told {
-                Ok(outcome) => {
-                    tell(&node, &room, &sender, &append, &outcome);
-                    match outcome {
-                        Outcome::Stored { seq: place, .. } => Ok(Appended::Stored(seq(place))),
-                        Outcome::Duplicate { seq: place, .. } => {
-                            Ok(Appended::Duplicate(seq(place)))
-                        }
-                        refused => refusal(&refused).map_or(Ok(Appended::Unchanged), Err),
-                    }
-                }
-                Err(Unanswered::Unavailable) => Err(ErrorCode::Unavailable.into()),
-                Err(Unanswered::Fault) => Err(ErrorCode::Internal.into()),
-            };
-            // Who published may have gone.
-            drop(done.send(appended));
-        });
-        async move { outcome.await.unwrap_or_else(|_| Err(ErrorCode::Unavailable.into())) }
     }
 
     /// Reads a room's log behind a place, or its head; what it says goes to the room's home.
@@ -291,55 +219,6 @@ impl Store {
             }
         }
     }
-}
-
-/// Tells the room's home what was appended, and all shards who is a member now.
-fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, outcome: &Outcome) {
-    match outcome {
-        Outcome::Stored { epoch, seq: place, at, body } => {
-            let kind = append.entry.kind();
-            let of = match append.entry {
-                NewEntry::Edited { of, .. } | NewEntry::Deleted { of } => Some(seq(of)),
-                _ => None,
-            };
-            let entry = Entry {
-                kind: kind.as_str(),
-                seq: Some(seq(*place)),
-                at: *at,
-                user: Some(sender),
-                key: append.key,
-                of,
-                body: append.entry.body().or(body.as_deref()),
-            };
-            match encode_entry(&room.name, &entry) {
-                Ok(json) => {
-                    let row = Row { seq: seq(*place), json: json.into() };
-                    send(node, room, News::Rows(*epoch, vec![row]));
-                }
-                Err(error) => {
-                    tracing::error!(%error, "an entry could not be written");
-                    send(node, room, News::Position(*epoch, seq(*place)));
-                }
-            }
-            tell_member(node, room, append, kind);
-        }
-        // An earlier try may have stored it, and not have told.
-        Outcome::Duplicate { epoch, seq: place, .. } => {
-            send(node, room, News::Position(*epoch, seq(*place)));
-        }
-        _ => {}
-    }
-}
-
-fn tell_member(node: &Shared, room: &Arc<Room>, append: &Append, kind: Kind) {
-    let (user, role) = match append.entry {
-        NewEntry::Joined => (append.user, Some(Role::Member)),
-        NewEntry::Left { subject } => (subject, None),
-        NewEntry::Role { subject, role } => (subject, Some(role)),
-        _ => return,
-    };
-    tracing::debug!(room = %room.name, kind = kind.as_str(), "a member changed");
-    Store::member_changed(node, room, user, role);
 }
 
 /// Tells the room's home.

@@ -47,7 +47,7 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
         let allow = HeaderValue::from_static("GET");
         return Err(Problem::new(Code::MethodNotAllowed).header(header::ALLOW, allow));
     }
-    let handshake = Handshake::read(&parts)?;
+    let handshake = Handshake::read(&parts, node.auth().is_some())?;
     let (speech, identity) = speech(&node, &handshake).await?;
     let held = hold(&node, &mut parts, identity.as_ref())?;
     let guest = Guest { expires: identity.map(|identity| identity.expires), held };
@@ -96,11 +96,8 @@ async fn speech(node: &Node, handshake: &Handshake) -> Result<(Speech, Option<Id
 /// is answered 401; or by a subprotocol entry, as browsers must, and a wrong one is told by a Close,
 /// because they hide the answer.
 async fn sign_in(node: &Node, handshake: &Handshake) -> Result<(Speech, Option<Identity>)> {
-    let Some(auth) = node.auth() else {
-        return Err(
-            Problem::new(Code::BadRequest).detail("This node has no database: plain mode alone.")
-        );
-    };
+    // Only a node that has one takes such a handshake.
+    let auth = node.auth().ok_or_else(Problem::unavailable)?;
     let identity = match &handshake.token {
         None => return Ok((Speech::V1(SignIn::Awaited), None)),
         Some(Token::Header(token)) => auth.identify(Some(token)).await?,

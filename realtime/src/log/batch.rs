@@ -1,10 +1,10 @@
 //! What waits for a lane, and what one call carries: plain structs that are given the time.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Debug, Formatter};
 use std::time::{Duration, Instant};
 
 use shared::db::log::{Append, Outcome};
-use tokio::sync::oneshot;
 
 use super::Unanswered;
 

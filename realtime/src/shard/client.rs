@@ -5,39 +5,33 @@
 
 #![expect(clippy::future_not_send, reason = "a shard's futures stay on its thread")]
 
-use std::cell::Cell;
+mod subscribing;
+
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use shared::db::members::Role;
-use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use uuid::Uuid;
 
 use super::Shard;
 use super::connection::Connection;
-use super::home::{Answer, Asking};
-use super::link::Envelope;
 use super::memory::Frames;
-use super::part::{Busy, Member, Part};
+use super::part::{Busy, Part};
 use super::queue::Class;
-use super::session::{Session, Subscription};
+use super::session::Session;
 use crate::auth::Identity;
 use crate::close::CloseCode;
 use crate::frame::{Opcode, encode};
-use crate::hub::{Keeping, Room, Shared, SignIn};
+use crate::hub::{Room, Shared, SignIn};
 use crate::limits::Counted;
-use crate::protocol::{Push, Reset, Since};
+use crate::protocol::Push;
 use crate::publication::Kind;
 
 /// Publishes of one connection whose outcome is awaited at once; reading waits when there are more.
 pub(crate) const IN_FLIGHT: u32 = 32;
-
-/// How long after a page could not be had it is asked for again.
-const PAGE_RETRY: Duration = Duration::from_secs(1);
 
 /// A handle on a connection. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -192,120 +186,6 @@ impl Client {
         })
     }
 
-    /// Subscribes it to a room, from the end or from `since` on; `reply` is said before anything that
-    /// follows. Whether that was possible: the log may not be readable now.
-    pub(crate) async fn subscribe(
-        &self,
-        room: Arc<Room>,
-        role: Option<Role>,
-        since: Option<Since>,
-        reply: impl FnOnce(Option<&Answer>) -> Vec<u8>,
-    ) -> bool {
-        self.unsubscribe(&room.name);
-        // Before it asks: what is ordered after the answer comes here.
-        let seat = Seat::take(Arc::clone(&room), self.shard.index);
-        let answer = match room.keeping {
-            Keeping::Durable => match self.ask(&room, since).await {
-                Some(answer) => Some(answer),
-                None => return false,
-            },
-            Keeping::Ephemeral | Keeping::Plain => None,
-        };
-        // From here on nothing is awaited: no frame of the room comes between.
-        if self.session().is_over.get() {
-            return true;
-        }
-        seat.keep();
-        let part = self.shard.part(&room);
-        let member = Member::new(Rc::clone(&self.connection), 0);
-        let place = part.members.borrow_mut().insert(member);
-        let mut subscription = Subscription::new(Rc::clone(&part), place, role);
-        if let Some(answer) = &answer {
-            subscription.answered(answer);
-        }
-        self.session().subscriptions.borrow_mut().push(subscription);
-        self.say(&reply(answer.as_ref()));
-        if let Some(answer) = answer {
-            self.go_on(&part, answer);
-        }
-        true
-    }
-
-    /// Tells it what follows in a room.
-    fn go_on(&self, part: &Part, Answer { head, is_reset, at, frames }: Answer) {
-        if is_reset {
-            let reset = Reset {
-                room: &part.room.name,
-                epoch: head.epoch.to_string(),
-                first_seq: head.first_seq,
-                last_seq: head.last_seq,
-            };
-            self.say(&Push::Reset(reset).encode());
-        }
-        if !frames.is_empty() {
-            self.enqueue(frames);
-        }
-        // More is there, or went by while it was read.
-        if at < head.last_seq.max(part.given.get()) {
-            self.connection.falls_behind();
-        }
-    }
-
-    async fn ask(&self, room: &Arc<Room>, since: Option<Since>) -> Option<Answer> {
-        let (sender, answer) = oneshot::channel();
-        let asking = Asking { since, answer: sender };
-        let home = &self.shard.shared.shards[room.home].inbox;
-        home.send(Envelope::Ask { room: Arc::clone(room), asking }).ok()?;
-        answer.await.ok()
-    }
-
-    /// Ends a subscription; whether there was one.
-    pub(crate) fn unsubscribe(&self, name: &str) -> bool {
-        self.session().leave(&self.shard, |subscription| subscription.is_of(name))
-    }
-
-    /// It has read everything: what waited for that goes on.
-    pub(super) fn catch_up(&self) {
-        let session = self.session();
-        if session.is_choked.replace(false) {
-            self.connection.wake();
-        }
-        if !session.is_behind.replace(false) {
-            return;
-        }
-        for subscription in &mut *session.subscriptions.borrow_mut() {
-            let behind = subscription.is_behind().filter(|_| !subscription.is_asking);
-            if let Some(since) = behind {
-                subscription.is_asking = true;
-                let (part, place) = (Rc::clone(&subscription.part), subscription.place);
-                spawn_local(self.clone().turn_page(part, place, since));
-            }
-        }
-    }
-
-    /// Asks for the next entries of a room in which it is behind.
-    async fn turn_page(self, part: Rc<Part>, place: u32, since: Since) {
-        let answer = self.ask(&part.room, Some(since)).await;
-        if answer.is_none() {
-            tokio::time::sleep(PAGE_RETRY).await;
-        }
-        // From here on nothing is awaited.
-        let mut subscriptions = self.session().subscriptions.borrow_mut();
-        // It may have unsubscribed meanwhile, and subscribed again.
-        let subscription = subscriptions.iter_mut().find(|one| {
-            Rc::ptr_eq(&one.part, &part)
-                && one.place == place
-                && one.is_asking
-                && one.at() == since.seq
-        });
-        let Some(subscription) = subscription else { return };
-        subscription.is_asking = false;
-        let Some(answer) = answer else { return self.connection.falls_behind() };
-        subscription.answered(&answer);
-        drop(subscriptions);
-        self.go_on(&part, answer);
-    }
-
     /// The user's role in a room is another one; `None`: no member. A private room is then closed to them.
     pub(super) fn role_changed(&self, part: &Rc<Part>, role: Option<Role>, is_private: bool) {
         if role.is_none() && is_private {
@@ -318,32 +198,6 @@ impl Client {
             if Rc::ptr_eq(&subscription.part, part) {
                 subscription.role = role;
             }
-        }
-    }
-}
-
-/// A member that is counted before it is one, and no longer if it does not become one.
-struct Seat {
-    room: Arc<Room>,
-    shard: usize,
-    is_kept: Cell<bool>,
-}
-
-impl Seat {
-    fn take(room: Arc<Room>, shard: usize) -> Self {
-        room.members[shard].fetch_add(1, Ordering::SeqCst);
-        Self { room, shard, is_kept: Cell::new(false) }
-    }
-
-    fn keep(self) {
-        self.is_kept.set(true);
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if !self.is_kept.get() {
-            self.room.members[self.shard].fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

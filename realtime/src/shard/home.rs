@@ -3,7 +3,8 @@
 //! A room's log is opened when the first member asks: its head is read, and from then on a cursor takes
 //! whatever comes. Reads run elsewhere and come back as [`News`].
 
-use std::collections::HashMap;
+mod open;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +13,17 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use open::Open;
+
 use super::Shard;
 use super::link::{Envelope, Sender};
 use super::part::{Joined, Part, Waiting};
 use crate::close::CloseCode;
-use crate::frame::{Opcode, encode};
 use crate::hub::Room;
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::Since;
 use crate::publication::Kind;
-use crate::room::{Cursor, Head, Missed, Row};
+use crate::room::{Head, Row};
 
 /// Bytes of entries that a member gets at once while it catches up.
 pub(crate) const PAGE_BYTES: usize = 64 * 1024;
@@ -45,16 +47,6 @@ pub(super) enum Log {
     },
     /// It is followed.
     Open(Box<Open>),
-}
-
-/// A log that is followed.
-#[derive(Debug)]
-pub(super) struct Open {
-    cursor: Cursor,
-    /// Who waits for a page behind this position.
-    pages: HashMap<u64, Vec<Asking>>,
-    /// Whether a hole is about to be read.
-    is_repairing: bool,
 }
 
 /// Somebody asks what comes next.
@@ -136,7 +128,7 @@ impl Part {
             *self.log.borrow_mut() = Log::Closed;
             return;
         };
-        let open = Open { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false };
+        let open = Open::new(head);
         let before = self.log.replace(Log::Open(Box::new(open)));
         self.given.set(head.last_seq);
         for asking in asking {
@@ -224,67 +216,6 @@ impl Part {
     /// Whether its log is open: then somebody looks now and then whether it goes on elsewhere.
     pub(super) fn is_open(&self) -> bool {
         matches!(&*self.log.borrow(), Log::Open(_))
-    }
-}
-
-impl Open {
-    /// Answers, or tells behind which place the log is to be read.
-    fn answer(&mut self, asking: Asking) -> Option<u64> {
-        let head = self.cursor.head();
-        let Some(since) = asking.since else {
-            asking.answer(head, false, head.last_seq, &[]);
-            return None;
-        };
-        match self.cursor.after(since.epoch, since.seq, PAGE_BYTES) {
-            Ok(rows) => {
-                let at = rows.last().map_or(since.seq, |row| row.seq);
-                asking.answer(head, false, at, &rows);
-                None
-            }
-            Err(Missed::Reset) => {
-                asking.answer(head, true, head.last_seq, &[]);
-                None
-            }
-            Err(Missed::Read) => {
-                let waiting = self.pages.entry(since.seq).or_default();
-                waiting.push(asking);
-                (waiting.len() == 1).then_some(since.seq)
-            }
-        }
-    }
-
-    fn learn(&mut self, head: Head) {
-        if head.epoch == self.cursor.head().epoch {
-            self.cursor.learn(head.last_seq);
-            self.cursor.trimmed(head.first_seq);
-        }
-    }
-
-    /// Gives a page to all who wait for it.
-    fn turn_page(&mut self, behind: u64, head: Head, rows: &[Row]) {
-        for asking in self.pages.remove(&behind).unwrap_or_default() {
-            let ours = asking.since.is_some_and(|since| since.epoch == head.epoch);
-            if !ours || behind + 1 < head.first_seq || behind > head.last_seq {
-                asking.answer(head, true, head.last_seq, &[]);
-            } else {
-                let at = rows.last().map_or(behind, |row| row.seq);
-                asking.answer(head, false, at, rows);
-            }
-        }
-    }
-}
-
-impl Asking {
-    fn answer(self, head: Head, is_reset: bool, at: u64, rows: &[Row]) {
-        let mut frames =
-            Vec::with_capacity(rows.iter().map(|row| encode::size(row.json.len())).sum());
-        for row in rows {
-            encode::append(&mut frames, Opcode::Text, &row.json);
-        }
-        let answer = Answer { head, is_reset, at, frames: frames.into() };
-        if self.answer.send(answer).is_err() {
-            tracing::debug!("who asked for a room's log has gone");
-        }
     }
 }
 

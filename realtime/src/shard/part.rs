@@ -26,6 +26,7 @@ use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 
 mod entries;
+mod member;
 mod out;
 
 /// How soon publishers ask again whether the way to other nodes has room.
@@ -33,6 +34,7 @@ const RELAY_LOOK: Duration = Duration::from_millis(10);
 
 pub(crate) use entries::Entries;
 use entries::Reach;
+pub(super) use member::Member;
 pub(super) use out::{Batch, Joined, Out, Waiting};
 
 /// A room's part on one shard.
@@ -59,15 +61,6 @@ pub(super) struct Part {
     pub(super) given: Cell<u64>,
     /// The room's log, if this is its home.
     pub(super) log: RefCell<Log>,
-}
-
-/// A member of a room.
-#[derive(Debug)]
-pub(super) struct Member {
-    /// Its connection.
-    pub(super) connection: Rc<Connection>,
-    /// In a durable room, the last entry it has been given.
-    pub(super) at: Cell<u64>,
 }
 
 /// The clients of the home shard and what other shards and the relay send have turns, so that neither
@@ -299,37 +292,6 @@ impl Part {
             let frames = Bytes::copy_from_slice(&out.next.bytes);
             connection.enqueue(shard, Class::Kept, Frames::new(frames, &shard.memory), 0);
         }
-    }
-}
-
-impl Member {
-    /// Somebody who has been given everything up to `at`.
-    pub(super) fn new(connection: Rc<Connection>, at: u64) -> Self {
-        Self { connection, at: Cell::new(at) }
-    }
-
-    /// Writes what it lacks of a batch. Bytes written, or `None` if it got nothing.
-    pub(super) fn deliver(&self, shard: &Shard, room: &Room, batch: &mut Batch) -> Option<usize> {
-        let class = match room.keeping {
-            Keeping::Plain | Keeping::Durable => Class::Kept,
-            Keeping::Ephemeral => Class::Droppable,
-        };
-        let start = match batch.joined.entries.reach(self.at.get()) {
-            Reach::Nothing => return None,
-            // Not more than a page waits for a member: it reads the rest when it has read that.
-            Reach::From(start) if !self.is_slow(shard, room) => start,
-            Reach::From(_) | Reach::Behind => {
-                self.connection.falls_behind();
-                return None;
-            }
-        };
-        let written = self.connection.deliver(shard, class, batch, start)?;
-        self.at.set(self.at.get().max(batch.joined.entries.last()));
-        Some(written)
-    }
-
-    fn is_slow(&self, shard: &Shard, room: &Room) -> bool {
-        room.keeping == Keeping::Durable && self.connection.waiting() > shard.shared.rules().cap / 4
     }
 }
 

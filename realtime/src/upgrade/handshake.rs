@@ -46,7 +46,7 @@ impl Handshake {
     /// # Errors
     /// `upgrade_required` (426) when it is no WebSocket handshake or not version 13; `bad_request`
     /// when it is a wrong one.
-    pub(super) fn read(parts: &Parts) -> Result<Self> {
+    pub(super) fn read(parts: &Parts, speaks_v1: bool) -> Result<Self> {
         let headers = &parts.headers;
         let asks = has_token(headers, &header::CONNECTION, "upgrade")
             && has_token(headers, &header::UPGRADE, "websocket");
@@ -65,7 +65,7 @@ impl Handshake {
         let offered = offered(headers);
         Ok(Self {
             accept: accept(headers)?,
-            protocol: protocol(&offered),
+            protocol: protocol(&offered, speaks_v1)?,
             token: token(headers, &offered)?,
         })
     }
@@ -116,8 +116,14 @@ fn offered(headers: &HeaderMap) -> Vec<&str> {
 
 /// The subprotocol to echo: the first of ours that is offered. Others are not echoed, and the client gets
 /// plain mode.
-fn protocol(offered: &[&str]) -> Option<&'static str> {
-    offered.iter().find_map(|entry| [PLAIN, V1].into_iter().find(|ours| ours == entry))
+fn protocol(offered: &[&str], speaks_v1: bool) -> Result<Option<&'static str>> {
+    let ours = if speaks_v1 { [PLAIN, V1].as_slice() } else { &[PLAIN] };
+    let first = offered.iter().find_map(|entry| ours.iter().find(|ours| *ours == entry).copied());
+    if first.is_none() && offered.contains(&V1) {
+        // Plain messages would not be what such a client expects.
+        return Err(bad("This node has no database, and so no keywire.v1; offer keywire.plain."));
+    }
+    Ok(first)
 }
 
 /// A Bearer header wins; of another scheme, such as a proxy's Basic, it says nothing about the token.
@@ -162,7 +168,7 @@ mod tests {
                 request.headers_mut().insert(*name, value.parse().unwrap());
             }
         }
-        Handshake::read(&request.into_parts().0)
+        Handshake::read(&request.into_parts().0, true)
     }
 
     fn status(change: &[(&'static str, Option<&str>)]) -> StatusCode {
@@ -245,7 +251,7 @@ mod tests {
                 .header("authorization", "Bearer a.b.c")
                 .header("authorization", second);
             let parts = request.body(()).unwrap().into_parts().0;
-            let refused = Handshake::read(&parts).err().unwrap();
+            let refused = Handshake::read(&parts, true).err().unwrap();
             assert_eq!(refused.code.status(), StatusCode::BAD_REQUEST, "{second}");
         }
     }

@@ -19,6 +19,8 @@ async fn ten_processes_pass_exactly_the_burst() {
         std::fs::create_dir(&own).unwrap();
         Start::in_dir(&own)
             .env("DATABASE_URL", app.database_url())
+            // The tests' Postgres need not outlive a crash.
+            .env("LOG_DURABLE", "off")
             .env("KEYS_FILE", &keys)
             .env("LIMIT_LOGIN_ADDRESS", "1/h burst 30")
             // As in `TestApp`, which hashed the password: cheap, and no wait that a busy machine ends.

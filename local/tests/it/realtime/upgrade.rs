@@ -122,6 +122,7 @@ async fn the_plain_subprotocol_is_echoed_and_the_token_never() {
     for (offer, echo) in [
         ("keywire.plain", Some("keywire.plain")),
         ("keywire.bearer.YS5iLmM, keywire.plain", Some("keywire.plain")),
+        // Without a database it speaks plain alone.
         ("keywire.v1, keywire.plain", Some("keywire.plain")),
     ] {
         let request = String::from_utf8(super::framing::handshake(&node)).unwrap();

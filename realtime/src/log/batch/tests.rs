@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shared::db::log::NewEntry;
-use tokio::sync::oneshot::Receiver;
+use tokio::sync::oneshot::{self, Receiver};
 use uuid::Uuid;
 
 use super::*;
@@ -15,6 +15,7 @@ fn item(room: i64, bytes: usize, until: Instant) -> (Item, Receiver<Result<Outco
     let entry = NewEntry::Message { body: Arc::from("x".repeat(bytes)) };
     let append = Append { room, user: Uuid::nil(), moderates: false, key: Uuid::nil(), entry };
     let (answer, outcome) = oneshot::channel();
+    let answer = Answer(Box::new(|told| drop(answer.send(told))));
     (Item { append, answer, until }, outcome)
 }
 

@@ -1,6 +1,6 @@
 //! A client that speaks `keywire.v1`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +16,8 @@ use crate::realtime::test_node::{Socket, close_code, hear, say, soon};
 pub(super) struct Client {
     pub(super) socket: Socket,
     pushes: VecDeque<Value>,
+    /// Replies that came before they were waited for: publishes are answered as they are stored.
+    replies: HashMap<u64, Value>,
     next_id: u64,
 }
 
@@ -78,7 +80,8 @@ impl Client {
 
     /// On a socket whose handshake is done.
     pub(super) async fn on(socket: Socket) -> Self {
-        let mut client = Self { socket, pushes: VecDeque::new(), next_id: 1 };
+        let mut client =
+            Self { socket, pushes: VecDeque::new(), replies: HashMap::new(), next_id: 1 };
         let welcome = client.next().await;
         assert_eq!(welcome["push"], "welcome");
         client.pushes.push_front(welcome);
@@ -115,12 +118,19 @@ impl Client {
     /// The reply to a command; pushes that come before it are kept.
     pub(super) async fn reply(&mut self, id: u64) -> Result<Value, Value> {
         loop {
-            let mut message = self.next().await;
+            let mut message = match self.replies.remove(&id) {
+                Some(reply) => reply,
+                None => self.next().await,
+            };
             if message.get("push").is_some() {
                 self.pushes.push_back(message);
                 continue;
             }
-            assert_eq!(message["id"], id, "{message}");
+            let its = message["id"].as_u64().unwrap_or_else(|| panic!("no reply: {message}"));
+            if its != id {
+                assert!(self.replies.insert(its, message).is_none(), "two replies to {its}");
+                continue;
+            }
             return match message.get_mut("ok") {
                 Some(ok) => Ok(ok.take()),
                 None => Err(message["error"].take()),

@@ -1,0 +1,153 @@
+//! The fixture that clients read, too, and the page are what the code says.
+
+use serde_json::{Value, json};
+use time::macros::datetime;
+use uuid::{Uuid, uuid};
+
+use super::*;
+
+const ANN: Uuid = uuid!("019abcde-0000-7000-8000-000000000001");
+const KEY: Uuid = uuid!("5f0c0f6e-6d0c-4f0e-9c54-d2c6f0f1c8a1");
+
+fn fixture() -> Value {
+    serde_json::from_str(include_str!("../../../shared/contracts/keywire_v1.json")).unwrap()
+}
+
+fn examples(of: &str) -> Vec<Value> {
+    fixture()[of].as_array().unwrap().clone()
+}
+
+fn page() -> &'static str {
+    include_str!("../../../docs/protocol.md")
+}
+
+/// The word that tells a command in the wire's text.
+fn word(command: &Command) -> &'static str {
+    match command {
+        Command::Auth(_) => "auth",
+        Command::Ping => "ping",
+        Command::Subscribe(..) => "subscribe",
+        Command::Unsubscribe(_) => "unsubscribe",
+        Command::Publish(..) => "publish",
+        Command::Edit(..) => "edit",
+        Command::Delete(..) => "delete",
+        Command::History(..) => "history",
+        Command::Rooms(_) => "rooms",
+        Command::Search(..) => "search",
+        Command::Create(_) => "create",
+        Command::Join(..) => "join",
+        Command::Leave(..) => "leave",
+        Command::Invite(..) => "invite",
+        Command::Remove(..) => "remove",
+        Command::SetRole(..) => "set_role",
+        Command::Members(..) => "members",
+    }
+}
+
+#[test]
+fn every_command_of_the_fixture_is_read_and_stands_on_the_page() {
+    for example in examples("commands") {
+        let Parsed { id, command } = parse(example.to_string().as_bytes());
+        assert_eq!(json!(id), example["id"]);
+        let word = word(&command.unwrap());
+        assert_eq!(word, example["command"]);
+        assert!(page().contains(&format!("\n| `{word}` | ")), "{word}");
+    }
+}
+
+#[test]
+fn what_a_command_lacks_is_told() {
+    for mut example in examples("commands") {
+        let fields = example.as_object_mut().unwrap();
+        for optional in
+            ["since", "key", "before", "after", "limit", "query", "title", "durable", "public"]
+        {
+            fields.remove(optional);
+        }
+        let needed: Vec<_> = fields
+            .keys()
+            .filter(|name| !["id", "command"].contains(&name.as_str()))
+            .cloned()
+            .collect();
+        assert!(parse(example.to_string().as_bytes()).command.is_ok(), "{example}");
+        for name in needed {
+            let mut less = example.clone();
+            less.as_object_mut().unwrap().remove(&name);
+            let refusal = parse(less.to_string().as_bytes()).command.unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::InvalidField, "{less}");
+        }
+    }
+}
+
+#[test]
+fn the_errors_are_those_of_the_fixture_and_the_page() {
+    let ours: Vec<_> = ErrorCode::ALL
+        .iter()
+        .map(|code| json!({"code": code.word(), "retry": code.is_retryable()}))
+        .collect();
+    assert_eq!(examples("errors"), ours);
+    for code in ErrorCode::ALL {
+        let retry = if code.is_retryable() { "yes" } else { "no" };
+        assert!(page().contains(&format!("\n| `{}` | {retry} | ", code.word())), "{code:?}");
+    }
+}
+
+#[test]
+fn pushes_are_written_as_in_the_fixture() {
+    let ann = Sender { id: ANN, username: "ann".to_owned() };
+    let entry = |kind, seq, user, of, body| {
+        let at = datetime!(2026-11-25 10:00:00.123456 UTC);
+        encode_entry("general", &Entry { kind, seq: Some(seq), at, user, key: KEY, of, body })
+            .unwrap()
+    };
+    let limits = Limits {
+        message_bytes: 65_536,
+        subscriptions: Some(200),
+        publishes_in_flight: 32,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 10_000,
+    };
+    let member = format!(r#"{{"user":"{ANN}","username":"ann","role":"member"}}"#);
+    let reset = Reset { room: "general", epoch: "-8213".to_owned(), first_seq: 5, last_seq: 45 };
+    let written = [
+        Push::Welcome(Welcome { user: None, sign_in_ms: Some(10_000), limits }).encode(),
+        entry("message", 42, Some(&ann), None, Some(r#"{"text":"hello"}"#)),
+        entry("edited", 43, Some(&ann), Some(42), Some(r#"{"data":{"x":1}}"#)),
+        entry("message", 42, None, None, None),
+        entry("deleted", 44, Some(&ann), Some(42), None),
+        entry("joined", 45, Some(&ann), None, Some(&member)),
+        Push::Reset(reset).encode(),
+        Push::Unsubscribed { room: "general" }.encode(),
+    ];
+    let written: Vec<Value> =
+        written.iter().map(|json| serde_json::from_slice(json).unwrap()).collect();
+    assert_eq!(written, examples("pushes"));
+    for push in written {
+        let word = push["push"].as_str().unwrap();
+        assert!(page().contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
+fn replies_are_written_as_in_the_fixture() {
+    let limited = Refusal { retry_ms: Some(1_200), ..ErrorCode::RateLimited.into() };
+    let written = [
+        reply_ok(2, &json!({})),
+        reply_error(Some(3), &ErrorCode::RoomNotFound.into()),
+        reply_error(Some(6), &limited),
+        reply_error(None, &ErrorCode::InvalidMessage.into()),
+    ];
+    let written: Vec<Value> =
+        written.iter().map(|json| serde_json::from_slice(json).unwrap()).collect();
+    assert_eq!(written, examples("replies"));
+}
+
+#[test]
+fn an_escaped_backslash_before_u0000_is_a_text_like_any() {
+    let say = |data: &str| {
+        let text = format!(r#"{{"id":1,"command":"publish","room":"r","data":{data}}}"#);
+        parse(text.as_bytes()).command.is_ok()
+    };
+    assert!(say(r#""\\u0000""#) && say(r#""\\\\u0000""#) && say(r#""\\""#));
+    assert!(!say(r#""\u0000""#) && !say(r#""\\\u0000""#) && !say(r#"{"\u0000":1}"#));
+}

@@ -1,0 +1,83 @@
+//! A log that is followed, and the answers to those who ask what comes next.
+
+use std::collections::HashMap;
+
+use super::{Answer, Asking, PAGE_BYTES};
+use crate::frame::{Opcode, encode};
+use crate::room::{Cursor, Head, Missed, Row};
+
+/// A log that is followed.
+#[derive(Debug)]
+pub(in crate::shard) struct Open {
+    pub(super) cursor: Cursor,
+    /// Who waits for a page behind this position.
+    pub(super) pages: HashMap<u64, Vec<Asking>>,
+    /// Whether a hole is about to be read.
+    pub(super) is_repairing: bool,
+}
+
+impl Open {
+    /// A log that ends here.
+    pub(super) fn new(head: Head) -> Self {
+        Self { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false }
+    }
+
+    /// Answers, or tells behind which place the log is to be read.
+    pub(super) fn answer(&mut self, asking: Asking) -> Option<u64> {
+        let head = self.cursor.head();
+        let Some(since) = asking.since else {
+            asking.answer(head, false, head.last_seq, &[]);
+            return None;
+        };
+        match self.cursor.after(since.epoch, since.seq, PAGE_BYTES) {
+            Ok(rows) => {
+                let at = rows.last().map_or(since.seq, |row| row.seq);
+                asking.answer(head, false, at, &rows);
+                None
+            }
+            Err(Missed::Reset) => {
+                asking.answer(head, true, head.last_seq, &[]);
+                None
+            }
+            Err(Missed::Read) => {
+                let waiting = self.pages.entry(since.seq).or_default();
+                waiting.push(asking);
+                (waiting.len() == 1).then_some(since.seq)
+            }
+        }
+    }
+
+    pub(super) fn learn(&mut self, head: Head) {
+        if head.epoch == self.cursor.head().epoch {
+            self.cursor.learn(head.last_seq);
+            self.cursor.trimmed(head.first_seq);
+        }
+    }
+
+    /// Gives a page to all who wait for it.
+    pub(super) fn turn_page(&mut self, behind: u64, head: Head, rows: &[Row]) {
+        for asking in self.pages.remove(&behind).unwrap_or_default() {
+            let ours = asking.since.is_some_and(|since| since.epoch == head.epoch);
+            if !ours || behind + 1 < head.first_seq || behind > head.last_seq {
+                asking.answer(head, true, head.last_seq, &[]);
+            } else {
+                let at = rows.last().map_or(behind, |row| row.seq);
+                asking.answer(head, false, at, rows);
+            }
+        }
+    }
+}
+
+impl Asking {
+    fn answer(self, head: Head, is_reset: bool, at: u64, rows: &[Row]) {
+        let mut frames =
+            Vec::with_capacity(rows.iter().map(|row| encode::size(row.json.len())).sum());
+        for row in rows {
+            encode::append(&mut frames, Opcode::Text, &row.json);
+        }
+        let answer = Answer { head, is_reset, at, frames: frames.into() };
+        if self.answer.send(answer).is_err() {
+            tracing::debug!("who asked for a room's log has gone");
+        }
+    }
+}

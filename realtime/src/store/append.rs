@@ -1,0 +1,142 @@
+//! Appending to a room's log, and telling whoever follows it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use shared::db::log::{Append, Kind, NewEntry, Outcome};
+use shared::db::members::Role;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Store, send, seq};
+use crate::auth::Identity;
+use crate::hub::{Room, Shared};
+use crate::log::Unanswered;
+use crate::protocol::{Entry, ErrorCode, Refusal, Sender, encode_entry};
+use crate::room::Row;
+use crate::shard::home::News;
+
+/// What was appended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Appended {
+    /// It is in the log, at this place.
+    Stored(u64),
+    /// It was there before, at this place.
+    Duplicate(u64),
+    /// It was so already.
+    Unchanged,
+}
+
+impl Appended {
+    /// The reply to who appended it.
+    pub(crate) fn json(self, key: Uuid) -> Value {
+        match self {
+            Self::Stored(seq) => json!({ "seq": seq, "key": key }),
+            Self::Duplicate(seq) => json!({ "seq": seq, "key": key, "duplicate": true }),
+            Self::Unchanged => json!({ "unchanged": true }),
+        }
+    }
+}
+
+impl Store {
+    /// Appends to a room's log, and tells the room's home. It goes on whether the future is awaited or not;
+    /// what is handed over first is stored first.
+    pub(crate) fn append(
+        &self,
+        node: &Arc<Shared>,
+        room: &Arc<Room>,
+        who: &Identity,
+        key: Uuid,
+        entry: NewEntry,
+    ) -> impl Future<Output = Result<Appended, Refusal>> + use<> {
+        let append =
+            Append { room: room.id.0, user: who.user, moderates: who.moderates, key, entry };
+        let (node, room, sender) = (Arc::clone(node), Arc::clone(room), who.sender());
+        let (done, outcome) = oneshot::channel();
+        let said = append.clone();
+        self.log.append_then(said, move |told| {
+            let appended = match told {
+                Ok(outcome) => {
+                    tell(&node, &room, &sender, &append, &outcome);
+                    match outcome {
+                        Outcome::Stored { seq: place, .. } => Ok(Appended::Stored(seq(place))),
+                        Outcome::Duplicate { seq: place, .. } => {
+                            Ok(Appended::Duplicate(seq(place)))
+                        }
+                        refused => refusal(&refused).map_or(Ok(Appended::Unchanged), Err),
+                    }
+                }
+                Err(Unanswered::Unavailable) => Err(ErrorCode::Unavailable.into()),
+                Err(Unanswered::Fault) => Err(ErrorCode::Internal.into()),
+            };
+            // Who published may have gone.
+            drop(done.send(appended));
+        });
+        async move { outcome.await.unwrap_or_else(|_| Err(ErrorCode::Unavailable.into())) }
+    }
+}
+
+/// Why something was not appended; `None`: it was so already.
+pub(crate) fn refusal(outcome: &Outcome) -> Option<Refusal> {
+    let code = match outcome {
+        Outcome::KeyReused => ErrorCode::KeyReused,
+        Outcome::NoSuchRoom => ErrorCode::RoomNotFound,
+        Outcome::NotMember => ErrorCode::NotAMember,
+        Outcome::Muted => ErrorCode::Muted,
+        Outcome::Forbidden => ErrorCode::Forbidden,
+        Outcome::NoSuchMessage => ErrorCode::MessageNotFound,
+        Outcome::NoSuchMember => ErrorCode::UserNotFound,
+        Outcome::LastOwner => ErrorCode::LastOwner,
+        Outcome::Unchanged | Outcome::Stored { .. } | Outcome::Duplicate { .. } => return None,
+    };
+    Some(code.into())
+}
+
+/// Tells the room's home what was appended, and all shards who is a member now.
+fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, outcome: &Outcome) {
+    match outcome {
+        Outcome::Stored { epoch, seq: place, at, body } => {
+            let kind = append.entry.kind();
+            let of = match append.entry {
+                NewEntry::Edited { of, .. } | NewEntry::Deleted { of } => Some(seq(of)),
+                _ => None,
+            };
+            let entry = Entry {
+                kind: kind.as_str(),
+                seq: Some(seq(*place)),
+                at: *at,
+                user: Some(sender),
+                key: append.key,
+                of,
+                body: append.entry.body().or(body.as_deref()),
+            };
+            match encode_entry(&room.name, &entry) {
+                Ok(json) => {
+                    let row = Row { seq: seq(*place), json: json.into() };
+                    send(node, room, News::Rows(*epoch, vec![row]));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an entry could not be written");
+                    send(node, room, News::Position(*epoch, seq(*place)));
+                }
+            }
+            tell_member(node, room, append, kind);
+        }
+        // An earlier try may have stored it, and not have told.
+        Outcome::Duplicate { epoch, seq: place, .. } => {
+            send(node, room, News::Position(*epoch, seq(*place)));
+        }
+        _ => {}
+    }
+}
+
+fn tell_member(node: &Shared, room: &Arc<Room>, append: &Append, kind: Kind) {
+    let (user, role) = match append.entry {
+        NewEntry::Joined => (append.user, Some(Role::Member)),
+        NewEntry::Left { subject } => (subject, None),
+        NewEntry::Role { subject, role } => (subject, Some(role)),
+        _ => return,
+    };
+    tracing::debug!(room = %room.name, kind = kind.as_str(), "a member changed");
+    Store::member_changed(node, room, user, role);
+}
