@@ -3,6 +3,8 @@
 //! A connection's commands begin in the order in which they came. Publishes go on at once, up to a limit;
 //! any other that takes time is alone: what the client says meanwhile is not read.
 
+#![expect(clippy::future_not_send, reason = "a connection's commands stay on its shard's thread")]
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -77,24 +79,18 @@ pub(crate) fn refuse(client: &Client, text: &[u8], wait: Duration) {
 
 fn carry_out(client: &Client, id: u64, command: Command) -> Result<(), Wait> {
     match (client.identity(), command) {
-        (_, Command::Ping) => {
-            reply(client, id, Ok(json!({})));
-            return Ok(());
-        }
+        (_, Command::Ping) => reply(client, id, Ok(json!({}))),
         (_, Command::Auth(token)) => {
             let it = client.clone();
             client.run(async move {
                 let outcome = auth::auth(&it, &token).await;
                 reply(&it, id, outcome);
             });
-            return Ok(());
         }
-        (None, _) => {
-            reply::<()>(client, id, Err(ErrorCode::NotSignedIn.into()));
-            return Ok(());
-        }
-        (Some(identity), command) => begin(client, id, identity, command),
+        (None, _) => reply::<()>(client, id, Err(ErrorCode::NotSignedIn.into())),
+        (Some(identity), command) => return begin(client, id, identity, command),
     }
+    Ok(())
 }
 
 /// Begins a command of who is signed in.

@@ -124,7 +124,7 @@ impl Store {
     }
 
     /// A room on this node.
-    pub(crate) fn open(&self, node: &Shared, room: &rooms::Room) -> Arc<Room> {
+    pub(crate) fn open(node: &Shared, room: &rooms::Room) -> Arc<Room> {
         let keeping = if room.durable { Keeping::Durable } else { Keeping::Ephemeral };
         node.rooms.open(RoomId(room.id), &room.name, keeping, room.public)
     }

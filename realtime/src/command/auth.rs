@@ -6,7 +6,7 @@ use shared::problem::Code;
 
 use super::{Outcome, store_is_away};
 use crate::close::CloseCode;
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, Refusal};
 use crate::shard::client::Client;
 
 /// Signs in, or renews the sign-in. Another user than before is sent away for good.
@@ -29,13 +29,13 @@ pub(super) async fn auth(client: &Client, token: &SecretString) -> Outcome {
             return Err(ErrorCode::Forbidden.into());
         }
         Some(_) => None,
-        None => match store.users.take(identity.user) {
-            Some(counted) => Some(counted),
-            None => {
+        None => {
+            let counted = store.users.take(identity.user);
+            Some(counted.ok_or_else(|| {
                 client.close(CloseCode::TryLater);
-                return Err(ErrorCode::Unavailable.into());
-            }
-        },
+                Refusal::from(ErrorCode::Unavailable)
+            })?)
+        }
     };
     let user = identity.sender();
     client.signed_in(identity, counted);

@@ -10,7 +10,7 @@ use crate::auth::Identity;
 use crate::hub::Keeping;
 use crate::protocol::{Content, Entry, ErrorCode, Name, encode_entry};
 use crate::shard::client::{Client, Wait};
-use crate::store::{Appended, place};
+use crate::store::{Appended, Store, place};
 use std::sync::Arc;
 
 /// Publishes. In a room that the connection is subscribed to, several are under way at once.
@@ -131,7 +131,7 @@ pub(super) async fn append(
         // Who is not subscribed has no role there that could be asked.
         return Err(ErrorCode::NotSubscribed.into());
     }
-    let room = store.open(client.node(), &standing.room);
+    let room = Store::open(client.node(), &standing.room);
     let appended: Appended = store.append(client.node(), &room, identity, key, entry).await?;
     Ok(appended.json(key))
 }

@@ -102,7 +102,7 @@ impl Caller<'_> {
         if !(room.public || membership.is_some() || is_invited || self.identity.moderates) {
             return Err(ErrorCode::RoomNotFound.into());
         }
-        let opened = self.store.open(self.client.node(), &room);
+        let opened = Store::open(self.client.node(), &room);
         if room.durable {
             let entry = match change {
                 Change::Join => NewEntry::Joined,

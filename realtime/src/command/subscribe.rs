@@ -8,6 +8,7 @@ use crate::hub::Keeping;
 use crate::protocol::{ErrorCode, Name, Refusal, Since, reply_ok};
 use crate::shard::client::Client;
 use crate::shard::home::Answer;
+use crate::store::Store;
 
 /// Subscribes, and replies before anything that follows.
 pub(super) async fn subscribe(
@@ -40,7 +41,7 @@ async fn attempt(
         return Err(ErrorCode::NotDurable.into());
     }
     let role = standing.membership.map(|membership| membership.role);
-    let room = store.open(client.node(), &standing.room);
+    let room = Store::open(client.node(), &standing.room);
     let keeping = room.keeping;
     let name = name.as_str().to_owned();
     let said = move |answer: Option<&Answer>| {

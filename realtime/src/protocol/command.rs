@@ -106,9 +106,8 @@ impl Name {
     /// The name, if it is one.
     pub fn parse(name: &str) -> Option<Self> {
         let is_inner = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-        let is_first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        let is_one =
-            is_first && name.len() <= ROOM_CHARS && name.as_bytes().iter().all(|b| is_inner(b));
+        let is_first = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        let is_one = is_first && name.len() <= ROOM_CHARS && name.as_bytes().iter().all(is_inner);
         is_one.then(|| Self(name.into()))
     }
 

@@ -47,8 +47,13 @@ pub(crate) enum Missed {
 impl Cursor {
     /// At the end of the log, as it was read.
     pub(crate) fn new(head: Head) -> Self {
-        let (held, tail) = (BTreeMap::new(), Tail::default());
-        Self { head, known: head.last_seq, held, held_bytes: 0, tail }
+        Self {
+            head,
+            known: head.last_seq,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            tail: Tail::default(),
+        }
     }
 
     /// Where the log begins, and up to where it has been given on.

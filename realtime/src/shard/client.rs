@@ -3,8 +3,6 @@
 //! Everything happens on the connection's shard. What takes time runs beside the connection's task, and
 //! finds it open or ended when it comes back.
 
-#![expect(clippy::future_not_send, reason = "a shard's futures stay on its thread")]
-
 mod subscribing;
 
 use std::rc::Rc;

@@ -116,14 +116,14 @@ impl Part {
             _ => return,
         };
         if let Some(asking) = asking {
-            self.opened(shard, news, asking);
+            self.opened(shard, &news, asking);
         } else {
             self.advance(shard, news);
         }
     }
 
-    fn opened(self: &Rc<Self>, shard: &Rc<Shard>, news: News, asking: Vec<Asking>) {
-        let News::Read(None, Some((head, _))) = news else {
+    fn opened(self: &Rc<Self>, shard: &Rc<Shard>, news: &News, asking: Vec<Asking>) {
+        let News::Read(None, Some((head, _))) = *news else {
             // Who asked is told by their answer being dropped.
             *self.log.borrow_mut() = Log::Closed;
             return;

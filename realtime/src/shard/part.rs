@@ -20,6 +20,7 @@ use super::link::{Envelope, Sender};
 use super::members::Members;
 use super::memory::Frames;
 use super::queue::Class;
+use super::session::Session;
 use crate::frame::encode;
 use crate::hub::{Keeping, LOG_BYTES, Room};
 use crate::pressure::ENTRY_BYTES;
@@ -232,20 +233,15 @@ impl Part {
         user: Uuid,
         role: Option<Role>,
     ) {
+        let is_theirs = |connection: &Rc<Connection>| {
+            let identity = connection.session().and_then(Session::identity);
+            identity.is_some_and(|identity| identity.user == user)
+        };
         // Gathered first: leaving changes the list.
-        let theirs: Vec<_> = self
-            .members
-            .borrow()
-            .iter()
-            .map(|member| &member.connection)
-            .filter(|connection| {
-                connection
-                    .session()
-                    .and_then(|session| session.identity())
-                    .is_some_and(|it| it.user == user)
-            })
-            .cloned()
-            .collect();
+        let members = self.members.borrow();
+        let connections = members.iter().map(|member| &member.connection);
+        let theirs: Vec<_> = connections.filter(|it| is_theirs(it)).cloned().collect();
+        drop(members);
         for connection in theirs {
             Client::new(Rc::clone(shard), connection).role_changed(
                 self,

@@ -121,7 +121,9 @@ impl Session {
         let left: Vec<_> =
             self.subscriptions.borrow_mut().extract_if(.., |one| which(one)).collect();
         let is_any = !left.is_empty();
-        left.into_iter().for_each(|subscription| subscription.leave(shard));
+        for subscription in left {
+            subscription.leave(shard);
+        }
         is_any
     }
 }

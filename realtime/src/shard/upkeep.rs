@@ -2,6 +2,7 @@
 //! without it being told.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         let open: Vec<_> = parts
             .values()
             .filter(|part| part.is_open())
-            .map(|part| Rc::clone(part).room.clone())
+            .map(|part| Arc::clone(&part.room))
             .collect();
         drop(parts);
         if let Some(store) = shard.shared.store.as_ref().filter(|_| !open.is_empty()) {

@@ -1,7 +1,5 @@
 //! From a wish to follow a room to its entries: the first ones, those that were missed, and the next page.
 
-#![expect(clippy::future_not_send, reason = "a shard's futures stay on its thread")]
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
