@@ -209,8 +209,10 @@ CREATE FUNCTION append_messages(
     bodies text[], digests bytea[], subjects uuid[], roles text[], now timestamptz
 ) RETURNS TABLE (ordinal bigint, outcome text, seq bigint, at timestamptz, epoch bigint, body text)
 LANGUAGE plpgsql VOLATILE
--- Few rows of a large log are looked up by key: no plan made while the log was small may outlive that.
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+-- Few rows of a large log are looked up by key: no plan made while the log was small may outlive that. One
+-- plan for batches of any size, or each call would be planned anew, which takes longer than a lone entry.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     -- Rooms of which more is asked than to take messages.
