@@ -20,7 +20,7 @@ use crate::auth::Identity;
 use crate::close::CloseCode;
 use crate::hub::SignIn;
 use crate::protocol::{
-    Command, ErrorCode, Limits, Parsed, Push, Refusal, Welcome, parse, reply_error, reply_ok,
+    Bye, Command, ErrorCode, Limits, Parsed, Push, Refusal, Welcome, parse, reply_error, reply_ok,
 };
 use crate::shard::client::{Client, IN_FLIGHT, Wait};
 
@@ -48,6 +48,13 @@ pub(crate) fn welcome(client: &Client) {
         },
     };
     client.say(&Push::Welcome(welcome).encode());
+}
+
+/// Tells a client that the node goes away, and to spread its coming back over the time it takes.
+pub(crate) fn bye(client: &Client) {
+    let retry_ms = millis(client.node().settings.drain.window);
+    let code = CloseCode::Restart.number();
+    client.say(&Push::Bye(Bye { code, retry_ms }).encode());
 }
 
 /// Carries out a message.

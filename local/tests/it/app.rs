@@ -62,6 +62,8 @@ pub(crate) struct TestApp {
     pub(crate) courier: Courier,
     /// The mails it sent.
     pub(crate) captured: Captured,
+    /// The node.
+    pub(crate) node: realtime::Node,
     /// Dropped last, with its database.
     database: TestDatabase,
 }
@@ -149,7 +151,8 @@ impl TestApp {
         let routes = front.layer(routes.merge(node.router()).merge(node.admin_router()));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { realtime::serve(vec![listener], routes, &node).await });
+        let serving = node.clone();
+        tokio::spawn(async move { realtime::serve(vec![listener], routes, &serving).await });
         Self {
             address,
             owner,
@@ -160,6 +163,7 @@ impl TestApp {
             verifier,
             courier,
             captured,
+            node,
             database,
         }
     }

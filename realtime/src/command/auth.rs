@@ -11,7 +11,7 @@ use crate::shard::client::Client;
 
 /// Signs in, or renews the sign-in. Another user than before is sent away for good.
 pub(super) async fn auth(client: &Client, token: &SecretString) -> Outcome {
-    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let store = client.store();
     let token = token.expose_secret().to_owned();
     let judged = store.run(async move |store| store.auth.identify(Some(&token)).await).await;
     let identity = match judged {

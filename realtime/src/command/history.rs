@@ -18,7 +18,7 @@ pub(super) async fn history(
     name: &Name,
     page: History,
 ) -> Outcome {
-    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let store = client.store();
     let standing = store.standing(name, identity).await?;
     if !standing.room.durable {
         return Err(ErrorCode::NotDurable.into());

@@ -37,7 +37,7 @@ pub(super) fn publish(
         return ephemeral(client, id, &identity, &room, role, key, &content);
     }
     client.may_publish(&room)?;
-    let Some(store) = client.node().store.clone() else { return Ok(()) };
+    let store = client.store();
     // Handed over at once, so that a connection's messages are stored in the order they came in.
     let entry = NewEntry::Message { body: content.0.into() };
     let appending = store.append(client.node(), &room, &identity, key, entry);
@@ -66,11 +66,7 @@ fn ephemeral(
     let entry = Entry {
         kind: "message",
         seq: None,
-        at: client
-            .node()
-            .store
-            .as_ref()
-            .map_or(time::OffsetDateTime::UNIX_EPOCH, |s| s.clock.now()),
+        at: client.store().clock.now(),
         user: Some(&sender),
         key,
         of: None,
@@ -125,7 +121,7 @@ pub(super) async fn append(
     key: Uuid,
     entry: NewEntry,
 ) -> Outcome {
-    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let store = client.store();
     let standing = store.standing(name, identity).await?;
     if !standing.room.durable {
         // Who is not subscribed has no role there that could be asked.

@@ -19,7 +19,7 @@ const PAGE: i64 = 100;
 
 /// Carries out a command about rooms.
 pub(super) async fn carry_out(client: &Client, identity: &Identity, command: Command) -> Outcome {
-    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let store = client.store();
     let it = Caller { client, store, identity };
     match command {
         Command::Rooms(after) => it.list(after).await,

@@ -35,7 +35,7 @@ async fn attempt(
     if is_new && limit.is_some_and(|limit| client.subscriptions() >= limit as usize) {
         return Err(ErrorCode::TooManySubscriptions.into());
     }
-    let Some(store) = client.node().store.clone() else { return Err(ErrorCode::Internal.into()) };
+    let store = client.store();
     let standing = store.standing(name, identity).await?;
     if since.is_some() && !standing.room.durable {
         return Err(ErrorCode::NotDurable.into());

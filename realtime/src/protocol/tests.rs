@@ -118,6 +118,7 @@ fn pushes_are_written_as_in_the_fixture() {
         entry("joined", 45, Some(&ann), None, Some(&member)),
         Push::Reset(reset).encode(),
         Push::Unsubscribed { room: "general" }.encode(),
+        Push::Bye(Bye { code: 1012, retry_ms: 20_000 }).encode(),
     ];
     let written: Vec<Value> =
         written.iter().map(|json| serde_json::from_slice(json).unwrap()).collect();

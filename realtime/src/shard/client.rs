@@ -27,6 +27,7 @@ use crate::hub::{Room, Shared, SignIn};
 use crate::limits::Counted;
 use crate::protocol::Push;
 use crate::publication::Kind;
+use crate::store::Store;
 
 /// Publishes of one connection whose outcome is awaited at once; reading waits when there are more.
 pub(crate) const IN_FLIGHT: u32 = 32;
@@ -54,6 +55,12 @@ impl Client {
     /// The node.
     pub(crate) fn node(&self) -> &Arc<Shared> {
         &self.shard.shared
+    }
+
+    /// Its database.
+    pub(crate) fn store(&self) -> Store {
+        let store = self.shard.shared.store.clone();
+        store.expect("a node without a database takes no handshake for keywire.v1")
     }
 
     /// Who it is.

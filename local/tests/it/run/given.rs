@@ -51,6 +51,9 @@ impl Given {
     /// A copy of the program on this database.
     pub(crate) fn start(&self) -> Start {
         let start = Start::in_dir(self.dir.path()).env("KEYS_FILE", &self.file);
-        start.env("DATABASE_URL", &self.database.url)
+        start
+            .env("DATABASE_URL", &self.database.url)
+            // The tests' Postgres need not outlive a crash.
+            .env("LOG_DURABLE", "off")
     }
 }

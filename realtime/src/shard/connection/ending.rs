@@ -13,7 +13,9 @@ use super::outbox::{Close, Wrote};
 use super::socket;
 use super::task::Task;
 use crate::close::CloseCode;
+use crate::command;
 use crate::metrics::{By, Metrics};
+use crate::shard::client::Client;
 
 /// What stands for a Close without a code (RFC 6455 §7.1.5).
 pub(super) const NO_CODE: u16 = 1005;
@@ -102,8 +104,11 @@ impl Farewell {
         // reader's queue is what it is closed for.
         let mut end = end;
         if end == End::Ours(CloseCode::Restart) {
-            if let Speech::Plain(part, place) = &connection.speech {
-                part.catch_up(shard, connection, place.get());
+            match &connection.speech {
+                Speech::Plain(part, place) => part.catch_up(shard, connection, place.get()),
+                Speech::V1(_) => {
+                    command::bye(&Client::new(Rc::clone(shard), Rc::clone(connection)))
+                }
             }
             if connection.ending.get() == Some(CloseCode::Slow) {
                 end = End::Ours(CloseCode::Slow);

@@ -112,3 +112,14 @@ async fn what_another_node_stores_is_found_by_looking() {
     publishes(&mut far, (2..=4).map(|n| n.to_string())).await;
     assert_eq!(seqs(&ann.entries("general", 3).await), [2, 3, 4]);
 }
+
+#[tokio::test]
+async fn a_node_that_goes_away_says_so_with_the_time_to_come_back_in_and_closes_1012() {
+    let app = TestApp::with(&[("DRAIN_WINDOW", "200ms")]).await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let node = app.node.clone();
+    let draining = tokio::spawn(async move { node.drain().await });
+    assert_eq!(ann.push().await, json!({"push": "bye", "code": 1012, "retry_ms": 200}));
+    assert_eq!(ann.close_code().await, 1012);
+    draining.await.unwrap();
+}
