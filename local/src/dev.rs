@@ -6,6 +6,7 @@ mod create_user;
 mod db;
 mod import;
 mod keys;
+mod new_epoch;
 mod openapi;
 mod openapi_tools;
 mod owner;
@@ -55,6 +56,8 @@ enum Command {
     GrantAdmin(admin::Arguments),
     /// Make an account, and a link to set its password.
     CreateUser(create_user::Arguments),
+    /// After a backup was restored: no client goes on from a position of before.
+    NewEpoch,
     /// Write docs/openapi.json anew from the code.
     Openapi,
     /// Write `.sqlx/` anew from the queries, so that they compile without a database.
@@ -80,6 +83,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::ImportUsers(arguments) => import::import_users(&choice, &arguments).await,
         Command::GrantAdmin(arguments) => admin::grant_admin(&choice, &arguments).await,
         Command::CreateUser(arguments) => create_user::create_user(&choice, &arguments).await,
+        Command::NewEpoch => new_epoch::new_epoch(&choice).await,
         Command::Openapi => openapi::openapi(),
         Command::Prepare(arguments) => prepare::prepare(machine, arguments).await,
     }

@@ -4,6 +4,7 @@
 //! the room's `epoch` beside it, a number is a position that holds on every node.
 
 mod append;
+mod epochs;
 mod read;
 mod retention;
 mod writer;
@@ -12,6 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use append::{Append, NewEntry, Outcome, append};
+pub use epochs::renew_epochs;
 pub use read::{From, HEADS, ROW_BYTES, Replay, heads, page, since};
 pub use retention::{KEPT_AT_LEAST, Retention, trim};
 pub use writer::{Durability, LOCK_TIMEOUT, STATEMENT_TIMEOUT, connect, durability};

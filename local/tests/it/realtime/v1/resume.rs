@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use shared::db::log;
+
 use super::client::{Client, ann_with_room, seqs, token};
 use crate::app::TestApp;
 
@@ -122,4 +124,22 @@ async fn a_node_that_goes_away_says_so_with_the_time_to_come_back_in_and_closes_
     assert_eq!(ann.push().await, json!({"push": "bye", "code": 1012, "retry_ms": 200}));
     assert_eq!(ann.close_code().await, 1012);
     draining.await.unwrap();
+}
+
+#[tokio::test]
+async fn with_another_epoch_clients_are_sent_to_connect_anew_and_told_reset() {
+    let app = TestApp::with(&[("SHARDS", "2")]).await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let before =
+        ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
+    publishes(&mut ann, ["kept".to_owned()]).await;
+    assert_eq!(log::renew_epochs(&app.owner).await.unwrap(), 1);
+    assert_eq!(ann.close_code().await, 1013);
+    let mut ann = Client::of(&app, "ann").await;
+    let subscribed = ann.does(since(&before, 1)).await;
+    assert_ne!(subscribed["epoch"], before);
+    let reset = ann.push().await;
+    assert_eq!((&reset["push"], &reset["last_seq"]), (&json!("reset"), &json!(2)));
+    publishes(&mut ann, ["new".to_owned()]).await;
+    assert_eq!(seqs(&ann.entries("general", 1).await), [3]);
 }
