@@ -1,0 +1,199 @@
+import { BACKOFF, type Backoff } from './backoff.js';
+import { type Clock, REAL_CLOCK } from './clock.js';
+import { ABNORMAL } from './codes.js';
+import { Connection, type GetToken, type SocketConstructor } from './connection.js';
+import { Emitter } from './emitter.js';
+import { KeywireError } from './errors.js';
+import type { State } from './machine.js';
+import { type Options, Outbox, quiet } from './outbox.js';
+import { Room } from './room.js';
+import { type Base, Subscription } from './subscription.js';
+import { type Json, type RoomInfo, type User, camel } from './wire.js';
+
+/** What a client is made of. */
+export interface ClientOptions {
+  /** The node: `wss://example.org/ws`, or in a page `/ws`. */
+  readonly url: string;
+  /** Gives access tokens. Asked at each connect, and with `force` when one ends soon or was refused. */
+  readonly getToken: GetToken;
+  /** Commands without an answer at most; 100. One more is refused with `queue_full`. */
+  readonly queueLimit?: number;
+  /** The waits between attempts; half a second to 20 seconds. */
+  readonly backoff?: Backoff;
+  /** Another WebSocket than the global one. */
+  readonly WebSocket?: SocketConstructor;
+  /** For tests: time, and numbers from 0 to 1. */
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+/** What a client tells. */
+export interface ClientEvents {
+  state: State;
+}
+
+/** What a new room is. */
+export interface NewRoom {
+  readonly title?: string;
+  /** Whether what is said is kept; true. */
+  readonly durable?: boolean;
+  /** Whether anybody may find it and join; false. */
+  readonly public?: boolean;
+}
+
+/** Commands without an answer at most, unless the app says otherwise. */
+const QUEUE_LIMIT = 100;
+
+/** One user's connection to Keywire, kept up until `close()`. */
+export class Client {
+  readonly #events: Emitter<ClientEvents> = new Emitter();
+  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #connection: Connection;
+  readonly #outbox: Outbox;
+  readonly #base: Base;
+  readonly #unwatch: () => void;
+
+  constructor({ url, getToken, queueLimit = QUEUE_LIMIT, backoff = BACKOFF, WebSocket = globalThis.WebSocket, clock = REAL_CLOCK, random = Math.random }: ClientOptions) {
+    const address = new URL(url, globalThis.location?.href);
+    address.protocol = address.protocol.replace('http', 'ws');
+    const world = { clock, random, backoff };
+    this.#connection = new Connection({ ...world, url: address.href, getToken, WebSocket }, {
+      open: (limits) => this.#opened(limits),
+      down: () => this.#down(),
+      frame: (frame) => this.#hear(frame),
+      state: (state) => this.#changed(state),
+    });
+    this.#outbox = new Outbox({
+      ...world,
+      limit: queueLimit,
+      send: (body) => this.#connection.send(body),
+      isReady: (room) => !this.#subscriptions.get(room)?.isAsking(),
+      start: () => this.#start(),
+    });
+    this.#base = {
+      ...world,
+      outbox: this.#outbox,
+      fault: () => this.#connection.take({ type: 'lost', code: ABNORMAL }),
+    };
+    this.#unwatch = watch(() => this.check());
+  }
+
+  /** Where the connection is. */
+  get state(): State {
+    return this.#connection.state;
+  }
+
+  /** Adds a listener; what it returns removes it. */
+  on<Name extends keyof ClientEvents>(name: Name, listener: (event: ClientEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  /** Connects, as the first command does too; resolves with who is signed in, rejects if that will never be. */
+  connect(): Promise<User> {
+    return quiet((done, failed) => {
+      const closed = this.#start();
+      if (closed) return failed(closed);
+      const look = (state: State): void => {
+        if (state.name === 'open') done(state.user);
+        else if (state.name === 'closed') failed(closedError(state));
+        else return;
+        stop();
+      };
+      const stop = this.on('state', look);
+      look(this.state);
+    });
+  }
+
+  /** Asks whether the connection is alive, or tries at once if it waits. Pages do so when they are seen again. */
+  check(): void {
+    this.#connection.take({ type: 'check' });
+  }
+
+  /** Ends it for good. What has no answer yet rejects with `closed`. */
+  close(): void {
+    this.#connection.take({ type: 'close' });
+  }
+
+  /** A handle on the room of this name; all of them are on the same. */
+  room(name: string): Room {
+    let subscription = this.#subscriptions.get(name);
+    if (!subscription) {
+      subscription = new Subscription(name, this.#base);
+      this.#subscriptions.set(name, subscription);
+    }
+    return new Room(this.#outbox, subscription);
+  }
+
+  /** The rooms you belong to, by name; asked for as they are read. */
+  rooms(options: Options = {}): AsyncGenerator<RoomInfo, void, undefined> {
+    return this.#outbox.pages('rooms', {}, 'rooms', 'room', options);
+  }
+
+  /** Public rooms whose name or title begins so. */
+  search(query: string, options: Options = {}): AsyncGenerator<RoomInfo, void, undefined> {
+    return this.#outbox.pages('search', { query }, 'rooms', 'room', options);
+  }
+
+  /** Makes a room. Not sent again by itself: if the connection breaks, `rooms()` tells whether it is there. */
+  create(name: string, { title, durable, public: isPublic }: NewRoom = {}, options: Options = {}): Promise<RoomInfo> {
+    // JSON leaves out what is undefined.
+    const fields = { room: name, title, durable, public: isPublic };
+    return this.#outbox.call('create', fields, camel<RoomInfo>, options, false);
+  }
+
+  /** Connects unless that was done; why not, if the client is closed. */
+  #start(): KeywireError | undefined {
+    this.#connection.take({ type: 'connect' });
+    const { state } = this;
+    return state.name === 'closed' ? closedError(state) : undefined;
+  }
+
+  #opened(limits: Json): void {
+    this.#outbox.open(limits);
+    for (const subscription of this.#subscriptions.values()) subscription.open();
+    this.#outbox.flush();
+  }
+
+  #down(): void {
+    for (const subscription of this.#subscriptions.values()) subscription.down();
+    this.#outbox.down();
+  }
+
+  #hear(frame: Json): void {
+    if (frame['push'] === undefined) this.#outbox.reply(frame);
+    else this.#subscriptions.get(frame['room'] as string)?.receive(frame);
+  }
+
+  #changed(state: State): void {
+    if (state.name === 'closed') {
+      this.#unwatch();
+      const error = closedError(state);
+      for (const subscription of this.#subscriptions.values()) subscription.end(error);
+      this.#outbox.end(error);
+    }
+    this.#events.emit('state', state);
+  }
+}
+
+/** Makes a client. It connects with `connect()`, or with the first thing that is asked of it. */
+export function createClient(options: ClientOptions): Client {
+  return new Client(options);
+}
+
+function closedError({ reason }: State & { readonly name: 'closed' }): KeywireError {
+  return new KeywireError('closed', `Closed: ${reason.code ?? reason.by}.`);
+}
+
+/** In a page: calls when it is seen again, or the network is back. Timers of hidden pages are late. */
+function watch(call: () => void): () => void {
+  const page = globalThis as Partial<Pick<typeof globalThis, 'addEventListener' | 'removeEventListener' | 'document'>>;
+  const seen = (): void => {
+    if (page.document?.visibilityState === 'visible') call();
+  };
+  page.addEventListener?.('online', call);
+  page.document?.addEventListener('visibilitychange', seen);
+  return () => {
+    page.removeEventListener?.('online', call);
+    page.document?.removeEventListener('visibilitychange', seen);
+  };
+}

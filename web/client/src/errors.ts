@@ -1,0 +1,54 @@
+/** What the node refuses a command with: the table in docs/protocol.md. */
+export type NodeErrorCode =
+  | 'invalid_message'
+  | 'unknown_command'
+  | 'invalid_field'
+  | 'not_signed_in'
+  | 'token_invalid'
+  | 'session_revoked'
+  | 'room_not_found'
+  | 'room_taken'
+  | 'not_a_member'
+  | 'forbidden'
+  | 'muted'
+  | 'not_subscribed'
+  | 'too_many_subscriptions'
+  | 'not_durable'
+  | 'key_reused'
+  | 'message_not_found'
+  | 'user_not_found'
+  | 'last_owner'
+  | 'rate_limited'
+  | 'unavailable'
+  | 'internal';
+
+/**
+ * What this library refuses by itself:
+ * - `queue_full`: `queueLimit` commands wait already;
+ * - `too_big`: the message is over the node's limit, which would end the connection for good;
+ * - `closed`: the client is closed, by the app or by the node;
+ * - `connection_lost`: the connection broke before the reply, and the command cannot be sent again blindly;
+ * - `log_replaced`: the room's log became another one while its history was read.
+ */
+export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'connection_lost' | 'log_replaced';
+
+/** A code of an error. A newer node may say one that this version does not list. */
+export type ErrorCode = NodeErrorCode | ClientErrorCode | (string & {});
+
+/** Why something was not done. The message is for a person, the code for a program. */
+export class KeywireError extends Error {
+  override readonly name: string = 'KeywireError';
+  /** What a program looks at. */
+  readonly code: ErrorCode;
+  /** Whether the same may succeed later. */
+  readonly retry: boolean;
+  /** When to try again, in milliseconds, where that is known. */
+  readonly retryMs: number | undefined;
+
+  constructor(code: ErrorCode, detail: string, retry: boolean = false, retryMs?: number) {
+    super(detail);
+    this.code = code;
+    this.retry = retry;
+    this.retryMs = retryMs;
+  }
+}

@@ -1,0 +1,248 @@
+import { wait } from './backoff.js';
+import { Timer, type World } from './clock.js';
+import { KeywireError } from './errors.js';
+import { type Json, camel, encode, isCount, isJson, objects } from './wire.js';
+
+/** A command, until it is answered. */
+export interface Request {
+  readonly command: string;
+  readonly room: unknown;
+  /** What `encode` made of it. */
+  readonly body: string;
+  /** Whether it may be sent again when its outcome is not known: it reads, or has a key. */
+  isRepeatable: boolean;
+  done: (ok: Json) => void;
+  failed: (error: unknown) => void;
+}
+
+/** What an outbox is made of. */
+export interface Way extends World {
+  /** Commands without an answer at most, sent or not. */
+  readonly limit: number;
+  /** Sends one now; its id. */
+  send(body: string): number;
+  /** Whether what is published in this room may be sent: not while a subscription is asked for. */
+  isReady(room: string): boolean;
+  /** Connects unless that was done; why not, if that is over. */
+  start(): KeywireError | undefined;
+}
+
+/** With `signal` a command is given up: its promise rejects with the signal's reason, and its outcome is not known. */
+export interface Options {
+  readonly signal?: AbortSignal;
+}
+
+/** A request with its place in the order in which they were made. */
+interface Item extends Request {
+  readonly place: number;
+}
+
+/** Publishes without a reply at once, until a node says otherwise. */
+const IN_FLIGHT = 32;
+/** What an id takes of a message at most, in bytes. */
+const ID_BYTES = '"id":,'.length + `${Number.MAX_SAFE_INTEGER}`.length;
+
+/** Commands on their way: what waits to be sent, and what was sent and waits for its reply. */
+export class Outbox {
+  /** Whether a connection is open. */
+  isOpen: boolean = false;
+  readonly #way: Way;
+  /** By place. */
+  #waiting: Item[] = [];
+  readonly #inFlight = new Map<number, Item>();
+  #lastPlace = 0;
+  #publishing = 0;
+  #maxPublishing = IN_FLIGHT;
+  #maxBytes = Infinity;
+  /** Replies in a row that say "try again". */
+  #attempt = 0;
+  /** While it is set, nothing is sent. */
+  readonly #pause: Timer;
+
+  constructor(way: Way) {
+    this.#way = way;
+    this.#pause = new Timer(way.clock);
+  }
+
+  /** Connects unless that was done; why not, if that is over. */
+  start(): KeywireError | undefined {
+    return this.#way.start();
+  }
+
+  /** Sends a command when its turn comes; what it was answered. */
+  call<T>(command: string, fields: Json, read: (ok: Json) => T, { signal }: Options = {}, isRepeatable: boolean = true): Promise<T> {
+    return quiet((done, failed) => {
+      // Now: the app may change what it gave, and what is no JSON is its own error.
+      const body = encode(command, fields);
+      signal?.throwIfAborted();
+      const closed = this.start();
+      if (closed) throw closed;
+      let forget = nothing;
+      const giveUp = (): void => {
+        forget();
+        failed(signal?.reason);
+      };
+      signal?.addEventListener('abort', giveUp, { once: true });
+      const settle = <T>(how: (value: T) => void) => (value: T): void => {
+        signal?.removeEventListener('abort', giveUp);
+        how(value);
+      };
+      const answered = settle((ok: Json) => done(read(ok)));
+      forget = this.add({ command, room: fields['room'], body, isRepeatable, done: answered, failed: settle(failed) });
+    });
+  }
+
+  /** The items of a list that comes in pages, each asked for after the field `mark` of the last item. */
+  async *pages<T>(command: string, fields: Json, list: string, mark: string, options: Options): AsyncGenerator<T, void, undefined> {
+    let from: Json = {};
+    for (;;) {
+      const answer = await this.call(command, { ...fields, ...from }, (ok) => ok, options);
+      const items = objects(answer[list]);
+      for (const item of items) yield camel<T>(item);
+      const last = items.at(-1);
+      if (answer['more'] !== true || !last) return;
+      from = { after: last[mark] };
+    }
+  }
+
+  /** Takes a command in, to be sent when its turn comes. What it returns forgets it. */
+  add(request: Request): () => void {
+    // Subscriptions are not the app's to hold back: they do not count.
+    const sent = [...this.#inFlight.values()].filter(({ place }) => place > 0);
+    if (this.#waiting.length + sent.length >= this.#way.limit) {
+      request.failed(new KeywireError('queue_full', 'Too many commands wait.', true));
+      return nothing;
+    }
+    this.#lastPlace += 1;
+    const item: Item = { ...request, place: this.#lastPlace };
+    this.#waiting.push(item);
+    this.flush();
+    return () => {
+      item.isRepeatable = false;
+      item.done = item.failed = nothing;
+      this.#waiting = this.#waiting.filter((other) => other !== item);
+    };
+  }
+
+  /** Sends one at once, before whatever waits. The connection must be open. */
+  addFirst(request: Request): void {
+    this.#send({ ...request, place: 0 });
+  }
+
+  /** The connection is open. */
+  open({ publishes_in_flight: publishes, message_bytes: bytes }: Json): void {
+    this.isOpen = true;
+    this.#maxPublishing = isCount(publishes) && publishes > 0 ? publishes : IN_FLIGHT;
+    this.#maxBytes = isCount(bytes) ? bytes : Infinity;
+  }
+
+  /** It is gone: what may be sent again waits for the next, in its old place. */
+  down(): void {
+    this.isOpen = false;
+    this.#pause.stop();
+    this.#publishing = 0;
+    const lost = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    const error = new KeywireError('connection_lost', 'No reply came.', true);
+    for (const item of lost) {
+      if (item.isRepeatable) this.#waiting.push(item);
+      else item.failed(error);
+    }
+    this.#sort();
+  }
+
+  /** It is over for good. */
+  end(error: KeywireError): void {
+    this.down();
+    for (const item of this.#waiting.splice(0)) item.failed(error);
+  }
+
+  /** A reply. One to nothing here is nobody's: a ping's, or a stranger's. */
+  reply({ id, ok, error }: Json): void {
+    const item = this.#inFlight.get(id as number);
+    if (!item) return;
+    this.#inFlight.delete(id as number);
+    if (isPublish(item)) this.#publishing -= 1;
+    if (isJson(ok)) {
+      this.#attempt = 0;
+      item.done(ok);
+    } else {
+      this.#refused(item, errorOf(error));
+    }
+    this.flush();
+  }
+
+  /** Sends what may be sent, each room's in order: whatever is held holds what is behind it in its room. */
+  flush(): void {
+    if (!this.isOpen || this.#pause.isSet()) return;
+    const held = new Set<unknown>();
+    const kept: Item[] = [];
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const item of waiting) {
+      const { room } = item;
+      if (held.has(room) || (isPublish(item) && !this.#mayPublish(room as string))) {
+        held.add(room);
+        kept.push(item);
+      } else {
+        this.#send(item);
+      }
+    }
+    // What a failure's listener added meanwhile is the newest.
+    this.#waiting = [...kept, ...this.#waiting];
+  }
+
+  #mayPublish(room: string): boolean {
+    return this.#publishing < this.#maxPublishing && this.#way.isReady(room);
+  }
+
+  #send(item: Item): void {
+    if (this.#isTooBig(item)) {
+      return item.failed(new KeywireError('too_big', 'The message is too big.'));
+    }
+    if (isPublish(item)) this.#publishing += 1;
+    this.#inFlight.set(this.#way.send(item.body), item);
+  }
+
+  /** Sent, it would close the connection with a code after which none is made: all would be lost for one. */
+  #isTooBig({ body }: Item): boolean {
+    const limit = this.#maxBytes - ID_BYTES;
+    // No character of a string takes more than three bytes.
+    return body.length * 3 > limit && new TextEncoder().encode(body).length > limit;
+  }
+
+  /** A node that says "try again" gets a publish again. Others go back to who asked, unless they only came too fast. */
+  #refused(item: Item, error: KeywireError): void {
+    const isAgain = error.retry && (isPublish(item) || error.code === 'rate_limited');
+    if (!isAgain || !item.isRepeatable) return item.failed(error);
+    this.#waiting.push(item);
+    this.#sort();
+    const ms = error.retryMs ?? wait(this.#way, this.#attempt);
+    this.#attempt += 1;
+    // All of it waits: what is behind would meet the same, or overtake.
+    this.#pause.set(ms, () => this.flush());
+  }
+
+  #sort(): void {
+    this.#waiting.sort((one, other) => one.place - other.place);
+  }
+}
+
+function isPublish({ command }: Item): boolean {
+  return command === 'publish';
+}
+
+function nothing(): void {}
+
+/** The `error` of a reply. */
+export function errorOf(error: unknown): KeywireError {
+  const { code, detail, retry, retry_ms: retryMs } = isJson(error) ? error : {};
+  return new KeywireError(String(code), String(detail), retry === true, isCount(retryMs) ? retryMs : undefined);
+}
+
+/** A promise of which nobody need know that it failed: who awaits it is told all the same. */
+export function quiet<T>(work: (done: (value: T) => void, failed: (error: unknown) => void) => void): Promise<T> {
+  const promise = new Promise(work);
+  promise.catch(() => {});
+  return promise;
+}

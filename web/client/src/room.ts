@@ -1,0 +1,162 @@
+import { KeywireError } from './errors.js';
+import { type Options, type Outbox, quiet } from './outbox.js';
+import type { RoomEvents, Subscribed, Subscription } from './subscription.js';
+import { type Entry, type Json, type Member, type Position, type Role, camel, entryOf, isCount, objects } from './wire.js';
+
+/** What is said: a text, or JSON data. */
+export type Content = string | { readonly data: unknown };
+
+/** `key`: a UUID of one's own, to know one's message by when it comes back; else one is made. */
+export interface KeyOptions extends Options {
+  readonly key?: string;
+}
+
+/** What became of a publish. */
+export interface Published {
+  /** Its place in the log; none in an ephemeral room, or if nothing had to be done. */
+  readonly seq: number | undefined;
+  readonly key: string;
+  /** It was so already: a member joined, a message deleted. */
+  readonly unchanged: boolean;
+}
+
+/** Which part of a log: backwards from the end or from `before`, or onwards from `after`. */
+export interface HistoryOptions extends Options {
+  readonly before?: number;
+  readonly after?: number;
+  /** Entries of a page at most, 1 to 100. */
+  readonly limit?: number;
+}
+
+/** Some entries of a log, oldest first. */
+export interface HistoryPage {
+  readonly epoch: string;
+  /** Where the log begins and ends. */
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly entries: Entry[];
+}
+
+/** A room of the node's. Making one of these sends nothing. */
+export class Room {
+  readonly #outbox: Outbox;
+  readonly #subscription: Subscription;
+
+  /** For the client: `client.room(name)` gives rooms. */
+  constructor(outbox: Outbox, subscription: Subscription) {
+    this.#outbox = outbox;
+    this.#subscription = subscription;
+  }
+
+  get name(): string {
+    return this.#subscription.name;
+  }
+
+  /** How far entries were delivered: kept by the app, it is a `since` for later. */
+  get position(): Position | undefined {
+    return this.#subscription.position;
+  }
+
+  /** Adds a listener; what it returns removes it. One that throws is reported on the console. */
+  on<Name extends keyof RoomEvents>(name: Name, listener: (event: RoomEvents[Name]) => void): () => void {
+    return this.#subscription.events.on(name, listener);
+  }
+
+  /**
+   * Follows the room: what is said from now on, or exactly what is behind `since`. It goes on after each
+   * reconnect from where it was. Resolves when the node first follows up; rejects if it refuses.
+   */
+  subscribe({ since }: { readonly since?: Position } = {}): Promise<Subscribed> {
+    return quiet((done, failed) => this.#subscription.start({ done, failed }, since));
+  }
+
+  /** Follows it no more. */
+  unsubscribe(): void {
+    this.#subscription.stop(new KeywireError('not_subscribed', 'Unsubscribed.'));
+  }
+
+  /** Says something; resolves when it is stored, or taken in an ephemeral room. Sent again under its key until then. */
+  publish(content: Content, options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('publish', said(content), options);
+  }
+
+  /** Gives one's own message another text. */
+  edit(of: number, content: Content, options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('edit', { of, ...said(content) }, options);
+  }
+
+  /** Empties a message. */
+  delete(of: number, options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('delete', { of }, options);
+  }
+
+  join(options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('join', {}, options);
+  }
+
+  leave(options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('leave', {}, options);
+  }
+
+  /** Makes another leave; `user` is an id. */
+  remove(user: string, options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('remove', { user }, options);
+  }
+
+  setRole(user: string, role: Role, options: KeyOptions = {}): Promise<Published> {
+    return this.#keyed('set_role', { user, role }, options);
+  }
+
+  /** Lets somebody find and join a private room; resolves with the user's id. */
+  invite(username: string, options: Options = {}): Promise<{ readonly user: string }> {
+    return this.#outbox.call('invite', { room: this.name, username }, ({ user }) => ({ user: String(user) }), options);
+  }
+
+  /** Who belongs to it; asked for as it is read. */
+  members(options: Options = {}): AsyncGenerator<Member, void, undefined> {
+    return this.#outbox.pages('members', { room: this.name }, 'members', 'id', options);
+  }
+
+  /** The log, page by page; asked for as it is read. */
+  async *history({ before, after, limit, signal }: HistoryOptions = {}): AsyncGenerator<HistoryPage, void, undefined> {
+    let epoch: string | undefined;
+    // JSON leaves out what is undefined.
+    let from: Json = { before, after };
+    for (;;) {
+      const fields = { room: this.name, ...from, limit };
+      const [page, places] = await this.#outbox.call('history', fields, pageOf, signal && { signal });
+      if (epoch !== undefined && epoch !== page.epoch) throw new KeywireError('log_replaced', 'Begin again: this is another log.');
+      epoch = page.epoch;
+      const [first, last] = [places[0], places.at(-1)];
+      if (first === undefined || last === undefined) return;
+      yield page;
+      if (after === undefined ? first <= page.firstSeq : last >= page.lastSeq) return;
+      from = after === undefined ? { before: first } : { after: last };
+    }
+  }
+
+  #keyed(command: string, fields: Json, { key = uuid(), ...options }: KeyOptions): Promise<Published> {
+    const read = ({ seq, unchanged }: Json): Published => ({ seq: isCount(seq) ? seq : undefined, key, unchanged: unchanged === true });
+    return this.#outbox.call(command, { room: this.name, ...fields, key }, read, options);
+  }
+}
+
+function said(content: Content): Json {
+  return typeof content === 'string' ? { text: content } : { data: content.data };
+}
+
+/** A page, and the places of its entries: there may be kinds among them that are not known here. */
+function pageOf(answer: Json): [HistoryPage, number[]] {
+  const entries = objects(answer['entries']);
+  const known = entries.map(entryOf).filter((entry) => entry !== undefined);
+  return [{ ...camel<HistoryPage>(answer), entries: known }, entries.map(({ seq }) => seq).filter(isCount)];
+}
+
+/** A random UUID, version 4. `crypto.randomUUID` is missing on pages without TLS. */
+export function uuid(): string {
+  // Digits are drawn for every 0, and for the 8 one of which only two bits are free.
+  return '00000000-0000-4000-8000-000000000000'.replace(/[08]/g, (digit) => {
+    const drawn = crypto.getRandomValues(new Uint8Array(1))[0] ?? 0;
+    return (digit === '8' ? 8 | (drawn & 3) : drawn & 15).toString(16);
+  });
+}

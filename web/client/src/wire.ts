@@ -1,0 +1,121 @@
+/** A user, as others see one. */
+export interface User {
+  readonly id: string;
+  readonly username: string;
+}
+
+/** What somebody may do in a room. */
+export type Role = 'owner' | 'moderator' | 'member';
+
+/** A place in a room's log: everything up to `seq` of the log named `epoch`. */
+export interface Position {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+/** What every entry has. */
+export interface EntryBase {
+  readonly room: string;
+  /** Its place in the log; none in an ephemeral room. */
+  readonly seq?: number;
+  /** When it was stored, as RFC 3339. */
+  readonly at: string;
+  /** Whose it is; null once the account is deleted. */
+  readonly user: User | null;
+  /** The key it was published with. */
+  readonly key: string;
+}
+
+/** What was said: a text, or JSON data, or neither once it is deleted. */
+export interface Said {
+  readonly text?: string;
+  readonly data?: unknown;
+  readonly deleted?: true;
+}
+
+/** The member whom an entry is about. */
+export interface Subject {
+  readonly user: string;
+  readonly username: string;
+  readonly role: Role | null;
+}
+
+export type MessageEntry = EntryBase & Said & { readonly kind: 'message' };
+/** Another text for the message `of`. */
+export type EditedEntry = EntryBase & Said & { readonly kind: 'edited'; readonly of: number };
+/** The message `of` is deleted. */
+export type DeletedEntry = EntryBase & { readonly kind: 'deleted'; readonly of: number };
+/** Somebody joined, left, or has another role. */
+export type MemberEntry = EntryBase & { readonly kind: 'joined' | 'left' | 'role'; readonly subject: Subject };
+
+/** What stands in a room's log, or is said in an ephemeral room. */
+export type Entry = MessageEntry | EditedEntry | DeletedEntry | MemberEntry;
+
+/** The kinds of entries that this version knows. */
+export const KINDS: ReadonlySet<string> = new Set<Entry['kind']>(['message', 'edited', 'deleted', 'joined', 'left', 'role']);
+
+/** A room, as lists and `create` tell of it. A durable one you belong to has the place of its log, too. */
+export interface RoomInfo {
+  readonly room: string;
+  readonly title: string;
+  readonly durable: boolean;
+  readonly public: boolean;
+  readonly role: Role | null;
+  readonly mutedUntil?: string;
+  readonly epoch?: string;
+  readonly firstSeq?: number;
+  readonly lastSeq?: number;
+}
+
+/** Who belongs to a room. */
+export interface Member {
+  readonly id: string;
+  readonly username: string;
+  readonly displayName: string | null;
+  readonly role: Role;
+  readonly mutedUntil: string | null;
+}
+
+/** A JSON object of the node. What it says is looked at before it is used. */
+export type Json = { readonly [field: string]: unknown };
+
+/** A command without its id, as it is on the wire. */
+export function encode(command: string, fields?: Json): string {
+  return JSON.stringify({ command, ...fields });
+}
+
+/** Reads a frame; `undefined` if it is no JSON object. */
+export function parse(data: unknown): Json | undefined {
+  try {
+    const value: unknown = JSON.parse(data as string);
+    return isJson(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether it is a JSON object. */
+export function isJson(value: unknown): value is Json {
+  return value instanceof Object && !Array.isArray(value);
+}
+
+/** The objects of a list; none if it is no list. */
+export function objects(value: unknown): Json[] {
+  return Array.isArray(value) ? value.filter(isJson) : [];
+}
+
+/** Whether it is a place in a log, or another whole number. */
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** A push or a listed entry, if it is an entry of a kind that this version knows. */
+export function entryOf({ push, ...rest }: Json): Entry | undefined {
+  return KINDS.has(push as string) ? ({ kind: push, ...rest } as unknown as Entry) : undefined;
+}
+
+/** With the names of its fields as JavaScript writes them: `last_seq` becomes `lastSeq`. */
+export function camel<T>(json: Json): T {
+  const name = (field: string): string => field.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return Object.fromEntries(Object.entries(json).map(([field, value]) => [name(field), value])) as T;
+}
