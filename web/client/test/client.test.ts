@@ -125,6 +125,22 @@ test('a token that cannot be had is asked for again', async () => {
   client.close();
 });
 
+test('a token that comes when another was asked for is nobody\'s', async () => {
+  const gives: ((token: string) => void)[] = [];
+  const { client, clock } = held({ getToken: () => new Promise((resolve) => gives.push(resolve)) });
+  void client.connect();
+  await settle();
+  await clock.pass(30_000 + 500);
+  assert.equal(gives.length, 2);
+  gives[0]?.('late');
+  await settle();
+  assert.equal(HeldSocket.all.length, 0);
+  gives[1]?.('in time');
+  await settle();
+  assert.equal(HeldSocket.all.length, 1);
+  client.close();
+});
+
 test('a token that comes after close() connects nobody', async () => {
   let give = (_: string): void => {};
   const { client, clock } = held({ getToken: () => new Promise((resolve) => (give = resolve)) });

@@ -58,6 +58,15 @@ test('no more publishes are without a reply than the node allows', async () => {
   client.close();
 });
 
+test('what is sent again goes before what waited behind it', async () => {
+  const { client, clock } = await opened({ publishes_in_flight: 1 });
+  for (const text of ['a', 'b', 'c']) void client.room('general').publish(text);
+  await reconnect(clock);
+  for (let seq = 1; seq <= 3; seq += 1) HeldSocket.last().answer('publish', { ok: { seq, key: '' } });
+  assert.deepEqual(texts(), ['a', 'b', 'c']);
+  client.close();
+});
+
 test('what waits behind a publish in its room waits, too', async () => {
   const { client } = await opened({ publishes_in_flight: 1 });
   const room = client.room('general');
