@@ -1,20 +1,26 @@
 // What every browser test needs: the built program, a page at its public address, and Chromium.
 
 import { spawn } from 'node:child_process';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 /// Longer than any start takes on a busy machine, in milliseconds.
 const START_LIMIT = 120_000;
 
-/// Serves an empty page at an address of its own, which stands for the web UI's: `origin` is what
-/// PUBLIC_URL is set to.
+/// The built client: `cargo dev test web` builds it.
+const CLIENT = new URL('../client/dist/', import.meta.url);
+
+/// Serves an empty page at an address of its own, which stands for the web UI's, and the client under
+/// `/client/`: `origin` is what PUBLIC_URL is set to.
 export async function startPage() {
-  const server = createServer((request, response) => {
-    if (request.url === '/') {
+  const server = createServer(async (request, response) => {
+    if (request.url.startsWith('/client/')) {
+      response.setHeader('content-type', 'text/javascript');
+      response.end(await readFile(new URL(basename(request.url), CLIENT)));
+    } else if (request.url === '/') {
       response.setHeader('content-type', 'text/html');
       response.end('<!doctype html><html lang="en"><title>Keywire</title>');
     } else {

@@ -59,7 +59,7 @@ pub(super) struct Given {
 enum Part {
     /// Everything in Rust but the Lambda binaries and what needs the OpenAPI tools.
     Rust,
-    /// Those in a real browser.
+    /// The client in TypeScript, and what runs in a real browser.
     Web,
     /// The Lambda binaries and the template, with AWS's own tools.
     Aws,
@@ -76,18 +76,17 @@ pub(super) async fn test(machine: &Machine, arguments: Arguments) -> anyhow::Res
     let mut more = Vec::new();
     let mut browser = None;
     if matches!(arguments.part, None | Some(Part::Web)) {
-        let (command, variables) = tokio::select! {
+        let web::Provided { node, files, variables } = tokio::select! {
             provided = web::provide(machine.chromium.clone()) => provided?,
             signal = signals.next() => return Ok(runner::signalled(signal)),
         };
         if arguments.part.is_some() {
             // Node takes its flags before the files.
-            let (node, files) = command.split_at(web::BEFORE_FILES);
-            let command = [node, &arguments.filter, files].concat();
+            let command = [&node, &arguments.filter, &files].map(Vec::as_slice).concat();
             return runner::run(&command, &variables, Stdin::Closed, &mut signals).await;
         }
         more = variables;
-        browser = Some(command);
+        browser = Some([node, files].concat());
     }
     more.extend(tokio::select! {
         more = tools(machine, arguments.part) => more?,

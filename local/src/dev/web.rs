@@ -1,7 +1,9 @@
-//! What the tests in a real browser need: Node, its packages, Chromium, and the built program.
+//! What the tests of the web's side need: Node, its packages, the built client, Chromium, and the built
+//! program.
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,34 +15,66 @@ use crate::progress::Progress;
 use crate::settings::{self, System};
 use crate::tools::{apt_install, find_on_path, run, runs};
 
-/// The packages' versions and integrity hashes.
-const PACKAGE_LOCK: &str = include_str!("../../../web/e2e/package-lock.json");
-/// The files of tests. Node 20 takes no patterns.
-const TESTS: [&str; 1] = ["passkey.test.js"];
-/// What runs them.
-const RUN: [&str; 2] = ["node", "--test"];
-/// How many words of the command come before the files.
-pub(super) const BEFORE_FILES: usize = RUN.len();
+/// The directories with packages, and the packages' versions and integrity hashes.
+const PACKAGES: [(&str, &str); 2] = [
+    ("web/client", include_str!("../../../web/client/package-lock.json")),
+    ("web/e2e", include_str!("../../../web/e2e/package-lock.json")),
+];
+/// The tests of the client, as they are built. Node 20 takes no patterns.
+const CLIENT_TESTS: [&str; 8] = [
+    "machine.test.js",
+    "client.test.js",
+    "outbox.test.js",
+    "subscription.test.js",
+    "hostile.test.js",
+    "drops.test.js",
+    "package.test.js",
+    "node.test.js",
+];
+/// The tests in a browser.
+const E2E_TESTS: [&str; 2] = ["client.test.js", "passkey.test.js"];
+/// What checks the client's types and builds it, its declarations, and its tests, in this order.
+const PROJECTS: [&str; 3] = ["tsconfig.json", "tsconfig.types.json", "tsconfig.test.json"];
+/// Where the client and its tests are built.
+const BUILT: [&str; 2] = ["dist", ".build"];
 /// The oldest Node that runs them.
 const NODE: u32 = 20;
+/// The oldest Node that has a WebSocket without being asked.
+const NODE_WITH_WEBSOCKET: u32 = 22;
 /// The browsers that do, in order of preference.
 const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// Says of which lock file the installed packages are.
 const STAMP: &str = "node_modules/.keywire-lock";
 
-/// Installs what is missing and builds the program; returns the command that runs the tests, and the
-/// variables that tell them where things are: `TEST_CHROMIUM`, `TEST_KEYWIRE`.
+/// What runs the tests.
+#[derive(Debug)]
+pub(super) struct Provided {
+    /// Node with its flags; more of them go behind these.
+    pub(super) node: Vec<OsString>,
+    /// The files of tests.
+    pub(super) files: Vec<OsString>,
+    /// What tells the tests where things are: `TEST_CHROMIUM`, `TEST_KEYWIRE`.
+    pub(super) variables: Vec<(String, String)>,
+}
+
+/// Installs what is missing, and builds the client and the program.
 ///
 /// # Errors
-/// If there is no Node, or something can be neither found nor installed.
-pub(super) async fn provide(
-    browser: Option<PathBuf>,
-) -> anyhow::Result<(Vec<OsString>, Vec<(String, String)>)> {
-    check_node().await?;
-    let dir = settings::checkout().join("web/e2e");
+/// If there is no Node, something can be neither found nor installed, or something does not build.
+pub(super) async fn provide(browser: Option<PathBuf>) -> anyhow::Result<Provided> {
+    let mut node: Vec<OsString> = vec!["node".into()];
+    if check_node().await? < NODE_WITH_WEBSOCKET {
+        node.push("--experimental-websocket".into());
+    }
+    node.push("--test".into());
+    let checkout = settings::checkout();
     let progress = Progress::new();
-    install_packages(&dir, &progress).await?;
+    for (dir, lock) in PACKAGES {
+        install_packages(&checkout.join(dir), lock, &progress).await?;
+    }
+    let client = checkout.join(PACKAGES[0].0);
+    build_client(&client).await?;
     let browser = browser.map_or_else(|| find_browser(&progress), Ok)?;
     drop(progress);
     let program = build().await?;
@@ -48,36 +82,61 @@ pub(super) async fn provide(
     let text = |path| text(path).map_err(|path| anyhow::anyhow!("not UTF-8: {}", path.display()));
     let variables = [("TEST_CHROMIUM", text(browser)?), ("TEST_KEYWIRE", text(program)?)];
     let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
-    let command = RUN.into_iter().map(OsString::from);
-    let command = command.chain(TESTS.iter().map(|test| dir.join(test).into_os_string()));
-    Ok((command.collect(), variables))
+    let clients = CLIENT_TESTS.map(|test| client.join(BUILT[1]).join(test));
+    let e2e = E2E_TESTS.map(|test| checkout.join(PACKAGES[1].0).join(test));
+    let files = clients.into_iter().chain(e2e).map(PathBuf::into_os_string).collect();
+    Ok(Provided { node, files, variables })
 }
 
-async fn check_node() -> anyhow::Result<()> {
-    let needed = "the browser tests need Node 20 or newer with npm (apt-get install nodejs npm, brew \
-                  install node)";
+/// The major version of Node.
+async fn check_node() -> anyhow::Result<u32> {
+    let needed = "the tests of the web's side need Node 20 or newer with npm (apt-get install nodejs npm, \
+                  brew install node)";
     let mut node = Command::new("node");
     node.args(["-p", "process.versions.node"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let output = child::output(node, None).await.context(needed)?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
-    ensure!(major.is_some_and(|major| major >= NODE), "{needed}; this one is {version:?}");
+    let major = major.filter(|major| *major >= NODE);
+    let major = major.with_context(|| format!("{needed}; this one is {version:?}"))?;
     ensure!(runs("npm"), "{needed}; there is no npm");
-    Ok(())
+    Ok(major)
 }
 
 /// Installs them exactly as the lock file says, once.
-async fn install_packages(dir: &Path, progress: &Progress) -> anyhow::Result<()> {
-    let (stamp, expected) = (dir.join(STAMP), short_hash(PACKAGE_LOCK));
+async fn install_packages(dir: &Path, lock: &str, progress: &Progress) -> anyhow::Result<()> {
+    let (stamp, expected) = (dir.join(STAMP), short_hash(lock));
     if fs::read_to_string(&stamp).is_ok_and(|found| found == expected) {
         return Ok(());
     }
-    progress.fetching("Fetching the packages of the browser tests from npm (checked by hash)");
+    progress.fetching("Fetching the packages of the web tests from npm (checked by hash)");
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(dir);
     run(npm).await?;
     // Last, so that what was interrupted is done again.
     fs::write(&stamp, expected).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// Checks the client's types and builds it and its tests, without anything that an older build left.
+async fn build_client(dir: &Path) -> anyhow::Result<()> {
+    for built in BUILT {
+        match fs::remove_dir_all(dir.join(built)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {built}"));
+            }
+            _ => {}
+        }
+    }
+    for project in PROJECTS {
+        let mut compiler = Command::new("node");
+        compiler.args(["node_modules/typescript/bin/tsc", "--project", project]).current_dir(dir);
+        compiler.stdin(Stdio::null()).stdout(Stdio::piped());
+        let output = child::output(compiler, None).await.context("cannot run node")?;
+        // It says on its output what is wrong.
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{project} does not build:\n{}", said.trim());
+    }
+    Ok(())
 }
 
 fn find_browser(progress: &Progress) -> anyhow::Result<PathBuf> {
@@ -121,24 +180,36 @@ fn built_keywire(line: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_browser_test_is_run() {
-        let files = fs::read_dir(settings::checkout().join("web/e2e")).unwrap();
+    fn names(dir: &str, end: &str) -> Vec<String> {
+        let files = fs::read_dir(settings::checkout().join(dir)).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        let mut tests: Vec<_> = names.filter(|name| name.ends_with(".test.js")).collect();
+        let mut tests: Vec<_> =
+            names.filter_map(|name| name.strip_suffix(end).map(str::to_owned)).collect();
         tests.sort();
-        assert_eq!(tests, TESTS);
+        tests
+    }
+
+    #[test]
+    fn every_test_is_run() {
+        let stem = |test: &str| test.strip_suffix(".test.js").unwrap().to_owned();
+        assert_eq!(names("web/e2e", ".test.js"), E2E_TESTS.map(stem));
+        let mut client = CLIENT_TESTS.map(stem);
+        client.sort();
+        assert_eq!(names("web/client/test", ".test.ts"), client);
     }
 
     #[test]
     fn every_package_is_pinned_by_hash_and_names_no_address() {
-        let lock: serde_json::Value = serde_json::from_str(PACKAGE_LOCK).unwrap();
-        let packages = lock["packages"].as_object().unwrap();
-        let fetched = packages.iter().filter(|(path, _)| !path.is_empty());
-        for (path, package) in fetched {
-            assert!(package["integrity"].as_str().unwrap().starts_with("sha512-"), "{path}");
+        for (dir, lock) in PACKAGES {
+            let packages: serde_json::Value = serde_json::from_str(lock).unwrap();
+            let packages = packages["packages"].as_object().unwrap();
+            let fetched = packages.iter().filter(|(path, _)| !path.is_empty());
+            for (path, package) in fetched {
+                let hash = package["integrity"].as_str().unwrap();
+                assert!(hash.starts_with("sha512-"), "{dir}: {path}");
+            }
+            assert!(packages.len() > 1 && !lock.contains("://"), "{dir}");
         }
-        assert!(packages.len() > 1 && !PACKAGE_LOCK.contains("://"));
     }
 
     #[test]

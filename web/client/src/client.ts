@@ -91,8 +91,7 @@ export class Client {
   /** Connects, as the first command does too; resolves with who is signed in, rejects if that will never be. */
   connect(): Promise<User> {
     return quiet((done, failed) => {
-      const closed = this.#start();
-      if (closed) return failed(closed);
+      this.#start();
       const look = (state: State): void => {
         if (state.name === 'open') done(state.user);
         else if (state.name === 'closed') failed(closedError(state));

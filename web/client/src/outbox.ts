@@ -75,20 +75,32 @@ export class Outbox {
       // Now: the app may change what it gave, and what is no JSON is its own error.
       const body = encode(command, fields);
       signal?.throwIfAborted();
-      const closed = this.start();
-      if (closed) throw closed;
-      let forget = nothing;
-      const giveUp = (): void => {
-        forget();
-        failed(signal?.reason);
-      };
-      signal?.addEventListener('abort', giveUp, { once: true });
-      const settle = <T>(how: (value: T) => void) => (value: T): void => {
+      const refused = this.start() ?? this.#isFull();
+      if (refused) throw refused;
+      const settle = <V>(how: (value: V) => void) => (value: V): void => {
         signal?.removeEventListener('abort', giveUp);
         how(value);
       };
-      const answered = settle((ok: Json) => done(read(ok)));
-      forget = this.add({ command, room: fields['room'], body, isRepeatable, done: answered, failed: settle(failed) });
+      this.#lastPlace += 1;
+      const item: Item = {
+        command,
+        room: fields['room'],
+        body,
+        isRepeatable,
+        place: this.#lastPlace,
+        done: settle((ok: Json) => done(read(ok))),
+        failed: settle(failed),
+      };
+      // Its reply is owed all the same, and counts until it comes.
+      const giveUp = (): void => {
+        failed(signal?.reason);
+        item.isRepeatable = false;
+        item.done = item.failed = () => {};
+        this.#waiting = this.#waiting.filter((other) => other !== item);
+      };
+      signal?.addEventListener('abort', giveUp, { once: true });
+      this.#waiting.push(item);
+      this.flush();
     });
   }
 
@@ -103,25 +115,6 @@ export class Outbox {
       if (answer['more'] !== true || !last) return;
       from = { after: last[mark] };
     }
-  }
-
-  /** Takes a command in, to be sent when its turn comes. What it returns forgets it. */
-  add(request: Request): () => void {
-    // Subscriptions are not the app's to hold back: they do not count.
-    const sent = [...this.#inFlight.values()].filter(({ place }) => place > 0);
-    if (this.#waiting.length + sent.length >= this.#way.limit) {
-      request.failed(new KeywireError('queue_full', 'Too many commands wait.', true));
-      return nothing;
-    }
-    this.#lastPlace += 1;
-    const item: Item = { ...request, place: this.#lastPlace };
-    this.#waiting.push(item);
-    this.flush();
-    return () => {
-      item.isRepeatable = false;
-      item.done = item.failed = nothing;
-      this.#waiting = this.#waiting.filter((other) => other !== item);
-    };
   }
 
   /** Sends one at once, before whatever waits. The connection must be open. */
@@ -176,20 +169,19 @@ export class Outbox {
   flush(): void {
     if (!this.isOpen || this.#pause.isSet()) return;
     const held = new Set<unknown>();
-    const kept: Item[] = [];
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const item of waiting) {
+    this.#waiting = this.#waiting.filter((item) => {
       const { room } = item;
-      if (held.has(room) || (isPublish(item) && !this.#mayPublish(room as string))) {
-        held.add(room);
-        kept.push(item);
-      } else {
-        this.#send(item);
-      }
-    }
-    // What a failure's listener added meanwhile is the newest.
-    this.#waiting = [...kept, ...this.#waiting];
+      if (held.has(room) || (isPublish(item) && !this.#mayPublish(room as string))) return held.add(room);
+      this.#send(item);
+      return false;
+    });
+  }
+
+  /** Subscriptions are not the app's to hold back: they do not count. */
+  #isFull(): KeywireError | undefined {
+    const sent = [...this.#inFlight.values()].filter(({ place }) => place > 0);
+    if (this.#waiting.length + sent.length < this.#way.limit) return undefined;
+    return new KeywireError('queue_full', 'Too many commands wait.', true);
   }
 
   #mayPublish(room: string): boolean {
@@ -217,6 +209,8 @@ export class Outbox {
     if (!isAgain || !item.isRepeatable) return item.failed(error);
     this.#waiting.push(item);
     this.#sort();
+    // Many are answered so at once: that is one failure.
+    if (this.#pause.isSet() && error.retryMs === undefined) return;
     const ms = error.retryMs ?? wait(this.#way, this.#attempt);
     this.#attempt += 1;
     // All of it waits: what is behind would meet the same, or overtake.
@@ -232,10 +226,8 @@ function isPublish({ command }: Item): boolean {
   return command === 'publish';
 }
 
-function nothing(): void {}
-
 /** The `error` of a reply. */
-export function errorOf(error: unknown): KeywireError {
+function errorOf(error: unknown): KeywireError {
   const { code, detail, retry, retry_ms: retryMs } = isJson(error) ? error : {};
   return new KeywireError(String(code), String(detail), retry === true, isCount(retryMs) ? retryMs : undefined);
 }

@@ -114,6 +114,18 @@ test('"try again" is tried again with the same key: after what the node says, or
   client.close();
 });
 
+test('many that are to be tried again at once are one failure', async () => {
+  const { client, clock } = await opened();
+  for (const text of ['a', 'b', 'c']) void client.room('general').publish(text);
+  const error = { code: 'unavailable', detail: '', retry: true };
+  for (const { id } of HeldSocket.last().commands('publish')) HeldSocket.last().hear({ id, error });
+  await clock.pass(499);
+  assert.deepEqual(texts(), ['a', 'b', 'c']);
+  await clock.pass(1);
+  assert.deepEqual(texts(), ['a', 'b', 'c', 'a', 'b', 'c']);
+  client.close();
+});
+
 test('nothing overtakes a publish that is to be tried again', async () => {
   const { client, clock } = await opened();
   void client.room('general').publish('a');
