@@ -17,7 +17,7 @@ const clients: Client[] = [];
 
 before(async () => {
   if (skip) return;
-  keywire = await Keywire.start({ ACCESS_TOKEN_LIFETIME: '3s', TOKEN_LEEWAY: '0' });
+  keywire = await Keywire.start({ ACCESS_TOKEN_LIFETIME: '3s', TOKEN_LEEWAY: '2s' });
   for (const name of ['ann', 'bob']) await keywire.register(name);
 });
 
