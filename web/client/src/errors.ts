@@ -1,4 +1,4 @@
-/** What the node refuses a command with: the table in docs/protocol.md. */
+/** What the node refuses a command with: the table in docs/protocol.md, and shared/contracts/keywire_v1.json. */
 export type NodeErrorCode =
   | 'invalid_message'
   | 'unknown_command'

@@ -3,19 +3,10 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import * as offered from '../dist/index.js';
-import type { NodeErrorCode } from '../dist/index.js';
 import { FakeNode } from './fake_node.js';
 
 /** Bytes that the client may be, joined and compressed. */
 const BUDGET = 8_000;
-/** Every code of the type: a missing one does not compile, nor does one too many. */
-const ERRORS: Record<NodeErrorCode, true> = {
-  invalid_message: true, unknown_command: true, invalid_field: true, not_signed_in: true, token_invalid: true,
-  session_revoked: true, room_not_found: true, room_taken: true, not_a_member: true, forbidden: true, muted: true,
-  not_subscribed: true, too_many_subscriptions: true, not_durable: true, key_reused: true, message_not_found: true,
-  user_not_found: true, last_owner: true, rate_limited: true, unavailable: true, internal: true,
-};
-
 function read(path: string): string {
   return readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
 }
@@ -37,12 +28,6 @@ test('it needs nothing', () => {
 
 test('it offers what index.ts says, and no more', () => {
   assert.deepEqual(Object.keys(offered).sort(), ['KeywireError', 'createClient']);
-});
-
-test('it knows every error of the protocol', () => {
-  const section = read('../../docs/protocol.md').split('### Errors')[1] ?? '';
-  const documented = [...section.matchAll(/^\| `([a-z_]+)` \| (?:yes|no) \|/gm)].map(([, code]) => code);
-  assert.deepEqual(documented.sort(), Object.keys(ERRORS).sort());
 });
 
 test('the example of the README runs', async (context) => {

@@ -1,0 +1,152 @@
+// What the client says and understands is what shared/contracts/ holds, which the node's tests read, too.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { type Client, type Entry, type NodeErrorCode, type Position, type Role, type Room, createClient } from '../dist/index.js';
+import { HeldClock, HeldSocket, settle, token } from './held.js';
+
+type Json = Record<string, unknown>;
+/** Fields of commands; each command has some. */
+interface Fields {
+  room: string;
+  since?: Position;
+  text: string;
+  data: unknown;
+  key: string;
+  of: number;
+  before: number;
+  after: unknown;
+  limit: number;
+  query: string;
+  title: string;
+  durable: boolean;
+  public: boolean;
+  username: string;
+  user: string;
+  role: Role;
+}
+
+const contract = JSON.parse(readFileSync(new URL('../../../shared/contracts/keywire_v1.json', import.meta.url), 'utf8')) as {
+  commands: Json[];
+  pushes: Json[];
+  replies: Json[];
+  errors: { code: NodeErrorCode; retry: boolean }[];
+};
+/** Every code of the type: a missing one does not compile, nor does one too many. */
+const ERRORS: Record<NodeErrorCode, true> = {
+  invalid_message: true, unknown_command: true, invalid_field: true, not_signed_in: true, token_invalid: true,
+  session_revoked: true, room_not_found: true, room_taken: true, not_a_member: true, forbidden: true, muted: true,
+  not_subscribed: true, too_many_subscriptions: true, not_durable: true, key_reused: true, message_not_found: true,
+  user_not_found: true, last_owner: true, rate_limited: true, unavailable: true, internal: true,
+};
+/** The second page of a list is asked for after this one. */
+const AFTER: Record<string, string> = { rooms: 'room', members: 'id' };
+
+/** Makes the client say a command of the contract. */
+const SAY: Record<string, (client: Client, room: Room, fields: Fields) => unknown> = {
+  ping: (client) => client.check(),
+  subscribe: (_, room, { since }) => room.subscribe(since && { since }),
+  unsubscribe: (_, room) => {
+    void room.subscribe();
+    room.unsubscribe();
+  },
+  publish: (_, room, { text, data, key }) => room.publish(text ?? { data }, key ? { key } : {}),
+  edit: (_, room, { of, text, key }) => room.edit(of, text, { key }),
+  delete: (_, room, { of, key }) => room.delete(of, { key }),
+  history: (_, room, { before, after, limit }) => room.history({ ...(before && { before }), ...(after !== undefined && { after: Number(after) }), ...(limit && { limit }) }).next(),
+  search: (client, _, { query }) => client.search(query).next(),
+  create: (client, _, { room, title, durable, public: isPublic }) => client.create(room, { title, durable, public: isPublic }),
+  join: (_, room, { key }) => room.join({ key }),
+  leave: (_, room, { key }) => room.leave({ key }),
+  invite: (_, room, { username }) => room.invite(username),
+  remove: (_, room, { user, key }) => room.remove(user, { key }),
+  set_role: (_, room, { user, role, key }) => room.setRole(user, role, { key }),
+  rooms: (client, _, { after }) => secondPage('rooms', client.rooms(), String(after)),
+  members: (_, room, { after }) => secondPage('members', room.members(), String(after)),
+};
+
+/** Reads a list until its second page is asked for. */
+async function secondPage(command: string, list: AsyncGenerator<unknown>, after: string): Promise<void> {
+  void list.next();
+  await settle();
+  HeldSocket.last().answer(command, { ok: { [command]: [{ [AFTER[command] ?? '']: after }], more: true } });
+  list.next().catch(() => {});
+  await settle();
+}
+
+async function opened(clock: HeldClock = new HeldClock(), getToken = (): string => 'opaque'): Promise<Client> {
+  HeldSocket.all = [];
+  const client = createClient({ url: 'ws://localhost:1/ws', getToken, clock, random: () => 1, WebSocket: HeldSocket });
+  void client.connect();
+  await settle();
+  HeldSocket.last().welcome();
+  return client;
+}
+
+for (const { id, ...expected } of contract.commands.filter(({ command }) => command !== 'auth')) {
+  test(`command ${id} of the contract, ${expected['command']}, is said as it stands there`, async () => {
+    const client = await opened();
+    const command = String(expected['command']);
+    const saying = SAY[command]?.(client, client.room('general'), expected as unknown as Fields);
+    if (saying instanceof Promise) saying.catch(() => {});
+    await settle();
+    const { id: _, ...said } = HeldSocket.last().commands(command).at(-1) ?? {};
+    // Whatever may have a key has one of the client's.
+    if (expected['key'] === undefined && command === 'publish') expected['key'] = said['key'];
+    assert.deepEqual(said, expected);
+    client.close();
+  });
+}
+
+test('auth is said as it stands there', async () => {
+  const [auth] = contract.commands;
+  const clock = new HeldClock();
+  const tokens = [token(clock, 10_000), String(auth?.['token'])];
+  const client = await opened(clock, () => tokens.shift() ?? '');
+  await clock.pass(8_000);
+  assert.deepEqual(HeldSocket.last().sent.map(({ id: _, ...said }) => said), [{ command: 'auth', token: auth?.['token'] }]);
+  client.close();
+});
+
+test('every push of the contract is understood', async () => {
+  const client = await opened();
+  const room = client.room('general');
+  const told: unknown[] = [];
+  room.on('entry', ({ kind, ...rest }: Entry) => told.push({ push: kind, ...rest }));
+  room.on('reset', ({ epoch, firstSeq, lastSeq }) => told.push({ push: 'reset', room: 'general', epoch, first_seq: firstSeq, last_seq: lastSeq }));
+  room.on('unsubscribed', () => told.push({ push: 'unsubscribed', room: 'general' }));
+  const expected = contract.pushes.filter(({ push }) => push !== 'welcome');
+  for (const push of expected) {
+    // Each alone: their places are those of no one log.
+    void room.subscribe();
+    HeldSocket.last().answer('subscribe', { ok: { durable: true, epoch: '-8213', seq: Number(push['seq'] ?? 42) - 1 } });
+    HeldSocket.last().hear(push);
+    room.unsubscribe();
+  }
+  assert.deepEqual(told, expected);
+  client.close();
+});
+
+test('every reply of the contract is understood', async () => {
+  const clock = new HeldClock();
+  const client = await opened(clock);
+  for (const { ok, error } of contract.replies) {
+    const joining = client.room('general').join();
+    HeldSocket.last().answer('join', ok ? { ok } : { error });
+    const { code, retry_ms: retryMs } = (error ?? {}) as Json;
+    if (typeof retryMs === 'number') {
+      const sent = HeldSocket.last().commands('join').length;
+      await clock.pass(retryMs);
+      assert.equal(HeldSocket.last().commands('join').length, sent + 1);
+      HeldSocket.last().answer('join', { ok: {} });
+    }
+    if (ok || retryMs) assert.equal((await joining).unchanged, false);
+    else await assert.rejects(joining, { code, retry: false });
+  }
+  client.close();
+});
+
+test('every error of the contract is a code of the type', () => {
+  assert.deepEqual(contract.errors.map(({ code }) => code).sort(), Object.keys(ERRORS).sort());
+});
