@@ -116,7 +116,7 @@ test('every push of the contract is understood', async () => {
   room.on('entry', ({ kind, ...rest }: Entry) => told.push({ push: kind, ...rest }));
   room.on('reset', ({ epoch, firstSeq, lastSeq }) => told.push({ push: 'reset', room: 'general', epoch, first_seq: firstSeq, last_seq: lastSeq }));
   room.on('unsubscribed', () => told.push({ push: 'unsubscribed', room: 'general' }));
-  const expected = contract.pushes.filter(({ push }) => push !== 'welcome');
+  const expected = contract.pushes.filter(({ push }) => push !== 'welcome' && push !== 'bye');
   for (const push of expected) {
     // Each alone: their places are those of no one log.
     void room.subscribe();
@@ -125,6 +125,14 @@ test('every push of the contract is understood', async () => {
     room.unsubscribe();
   }
   assert.deepEqual(told, expected);
+  client.close();
+});
+
+test('the bye of the contract is a close, and says within which time to come back', async () => {
+  const client = await opened();
+  const bye = contract.pushes.find(({ push }) => push === 'bye') ?? {};
+  HeldSocket.last().hear(bye);
+  assert.deepEqual(client.state, { name: 'waiting', attempt: 1, code: bye['code'], waitMs: bye['retry_ms'] });
   client.close();
 });
 

@@ -69,6 +69,13 @@ export class Keywire {
     await this.#ended;
   }
 
+  /** As for an update: it drains first. */
+  async restart(): Promise<void> {
+    this.#child?.kill('SIGTERM');
+    await this.#ended;
+    await this.start();
+  }
+
   async stop(): Promise<void> {
     this.#child?.kill('SIGTERM');
     await this.#ended;

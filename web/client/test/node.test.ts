@@ -215,6 +215,28 @@ test('a token that has ended is renewed once, and one that has ended all the sam
   client.close();
 });
 
+test('a node that is stopped says bye, and nothing is lost by that', { skip, timeout }, async () => {
+  // Of the time that the node gives, and of every wait, a hundredth.
+  const ann = connect('ann', { random: () => 0.01, queueLimit: MESSAGES });
+  await ann.create('stopped', { public: true });
+  const room = ann.room('stopped');
+  await room.subscribe();
+  const entries = record(room);
+  const away = state(ann, 'waiting');
+  let restart: Promise<void> | undefined;
+  const outcomes = await Promise.all(Array.from({ length: MESSAGES }, async (_, n) => {
+    const { seq } = await room.publish(`${n}`);
+    if (n === 300) restart = keywire.restart();
+    return seq;
+  }));
+  await restart;
+  const bye = await away;
+  assert.ok(bye.name === 'waiting' && bye.code === 1012);
+  while (entries.length < MESSAGES) await event((listener) => room.on('message', listener), () => true);
+  assert.deepEqual(entries, (await log(room)).filter(({ kind }) => kind === 'message'));
+  assert.equal(new Set(outcomes).size, MESSAGES);
+});
+
 test('a node that is killed and started again loses nothing that was acknowledged, and doubles nothing', { skip, timeout }, async () => {
   const ann = connect('ann', { queueLimit: MESSAGES });
   await ann.create('killed', { public: true });
