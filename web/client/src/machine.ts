@@ -5,7 +5,7 @@ import type { User } from './wire.js';
 
 /** Why a client is closed. */
 export interface Reason {
-  /** Who did it: the app, `getToken` with null, or the node. */
+  /** Who did it: the app, `getToken` with null or another user's token, or the node. */
   readonly by: 'app' | 'signed_out' | 'node';
   /** The node's close code. */
   readonly code?: number;
@@ -83,6 +83,8 @@ export class Machine {
   #isRefreshed = false;
   /** Whether the next token must be a fresh one. */
   #mustForce = false;
+  /** Whose connection it is, since the first sign-in. */
+  #userId: string | undefined;
   /** When the token ends. */
   #endsAt: number | undefined;
   /** When the wait, or what is waited for while connecting, is over. */
@@ -193,7 +195,10 @@ export class Machine {
     this.#renewAt = left > 0 ? now + Math.max(RENEW_PAUSE, left * RENEW_AT) : undefined;
   }
 
+  /** What waits to be sent is one user's: it is not said in the name of another. */
   #signedIn(user: User, now: number): void {
+    this.#userId ??= user.id;
+    if (user.id !== this.#userId) return this.#end({ by: 'signed_out' });
     this.#heardAt = now;
     this.#deadAt = undefined;
     this.#settledAt = now + SETTLED_AFTER;

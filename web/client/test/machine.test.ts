@@ -182,6 +182,15 @@ test('nobody signed in is the end, while connecting and while open', () => {
   }
 });
 
+test('another user\'s token is the end: what waits is not said in that name', () => {
+  const it = opened();
+  it.take({ type: 'lost', code: 1006 }, 0);
+  it.take({ type: 'check' }, 0);
+  it.take({ type: 'token', token: 't' }, 0);
+  it.take({ type: 'signed_in', user: { id: 'u2', username: 'bob' } }, 0);
+  assert.deepEqual(it.state, { name: 'closed', reason: { by: 'signed_out' } });
+});
+
 test('after the end nothing happens any more', () => {
   const it = opened();
   assert.deepEqual(names(it.take({ type: 'close' }, 0)), ['drop']);
