@@ -129,7 +129,10 @@ impl Options {
 }
 
 /// Only answers Pings, for so long.
-fn wait(crowd: &mut Crowd, time: Duration) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If a server breaks the protocol.
+pub(crate) fn wait(crowd: &mut Crowd, time: Duration) -> anyhow::Result<()> {
     let end = Instant::now() + time;
     loop {
         let left = end.saturating_duration_since(Instant::now());

@@ -14,6 +14,7 @@ pub(crate) mod pin;
 pub(crate) mod senders;
 pub(crate) mod server;
 pub(crate) mod stamp;
+pub(crate) mod talk;
 pub(crate) mod target;
 pub(crate) mod upgrade;
 

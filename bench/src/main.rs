@@ -1,9 +1,9 @@
 //! Load tools. Progress goes to standard error; the last line on standard output is the result as
 //! JSON. RESULTS.md keeps what they gave.
 //!
-//! `login-equal`, `login-split`, `calls` and `cold-start` start the built `keywire` with a database of its own,
-//! measure it over loopback and end it again. `fanout`, `chat`, `idle`, `stall` and `churn` load any
-//! WebSocket server that relays each message to all its clients.
+//! `login-equal`, `login-split`, `calls`, `rooms` and `cold-start` start the built `keywire` with a
+//! database of its own, measure it over loopback and end it again. `fanout`, `chat`, `idle`, `stall` and
+//! `churn` load any WebSocket server that relays each message to all its clients.
 
 mod accounts;
 mod bare;
@@ -21,6 +21,7 @@ mod login_split;
 mod machine;
 mod report;
 mod results;
+mod rooms;
 mod samples;
 mod stall;
 
@@ -53,6 +54,8 @@ enum Run {
     LoginSplit(login_split::Options),
     /// `GET /me` and refreshes a second, beside the same statements under pgbench.
     Calls(calls::Options),
+    /// Durable rooms over `keywire.v1`: publishing, delivering, resuming, and idle subscriptions.
+    Rooms(rooms::Options),
     /// What a Lambda function takes from its start to its first answer.
     ColdStart(cold_start::Options),
     /// A few clients send, all receive: deliveries a second, latency, and what each costs.
@@ -110,6 +113,7 @@ async fn run(Arguments { run, keywire }: Arguments) -> anyhow::Result<Option<Out
         Run::LoginEqual(options) => login_equal::run(&program()?, &options).await,
         Run::LoginSplit(options) => login_split::run(&program()?, &options).await,
         Run::Calls(options) => calls::run(&program()?, &options).await,
+        Run::Rooms(options) => rooms::run(&program()?, &options).await,
         Run::ColdStart(options) => cold_start::run(&program()?, &options).await,
         Run::Fanout(options) => fanout::run(&options).await,
         Run::Chat(options) => chat::run(&options).await,

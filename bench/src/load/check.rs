@@ -83,6 +83,14 @@ impl Checker {
         }
     }
 
+    /// Of a sender that nothing has come from, the numbers begin here for this client.
+    pub(crate) fn begin(&mut self, client: usize, sender: usize, number: u64) {
+        let next = &mut self.next[client * self.senders + sender];
+        if *next == 0 {
+            *next = number;
+        }
+    }
+
     /// The number that a client expects next of a sender: it saw this one's predecessor.
     pub(crate) fn next(&self, client: usize, sender: usize) -> u64 {
         self.next[client * self.senders + sender]
@@ -90,12 +98,13 @@ impl Checker {
 
     /// What a client misses, when so much was sent by each sender.
     pub(crate) fn lost(&self, client: usize, sent: &[u64]) -> u64 {
-        let first = client * self.senders;
-        let of = |(sender, sent): (usize, &u64)| {
-            let holes = self.holes.get(&(first + sender)).map_or(0, Holes::size);
-            sent.saturating_sub(self.next[first + sender]) + holes
-        };
-        sent.iter().enumerate().map(of).sum()
+        sent.iter().enumerate().map(|(sender, sent)| self.missed(client, sender, *sent)).sum()
+    }
+
+    /// What a client misses of one sender, who sent so much.
+    pub(crate) fn missed(&self, client: usize, sender: usize, sent: u64) -> u64 {
+        let index = client * self.senders + sender;
+        sent.saturating_sub(self.next[index]) + self.holes.get(&index).map_or(0, Holes::size)
     }
 
     /// What came so far.
@@ -209,6 +218,16 @@ mod tests {
         assert_eq!((checker.next(1, 1), checker.next(0, 1)), (2, 1));
         assert_eq!((checker.lost(1, &[1, 2]), checker.lost(0, &[1, 2])), (0, 2));
         assert_eq!(checker.verdict(), Verdict { delivered: 4, doubled: 0, late: 0 });
+    }
+
+    #[test]
+    fn who_comes_later_misses_nothing_before() {
+        let mut checker = Checker::new(1, 1);
+        checker.begin(0, 0, 5);
+        checker.deliver(0, 0, 5);
+        checker.begin(0, 0, 9);
+        checker.deliver(0, 0, 7);
+        assert_eq!((checker.missed(0, 0, 8), checker.verdict().delivered), (1, 2));
     }
 
     #[test]

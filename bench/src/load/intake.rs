@@ -9,6 +9,7 @@ use anyhow::bail;
 use super::check::Checker;
 use super::frame::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use super::stamp::Stamp;
+use super::talk::{Said, Talk};
 use crate::samples::Samples;
 
 /// The code of a Close without one (RFC 6455 §7.1.5).
@@ -28,6 +29,9 @@ pub(crate) struct Intake {
     pub(crate) pings: u64,
     /// Messages that are none of the load's.
     pub(crate) foreign: u64,
+    /// What is understood when the clients speak `keywire.v1`: then the check is by room instead of by
+    /// sender, and by place instead of by number.
+    pub(crate) talk: Option<Talk>,
     /// When the last delivery was read.
     pub(crate) last: Instant,
     /// The moment that the last deliveries were sent at, and their number: joined messages often
@@ -55,6 +59,7 @@ impl Intake {
             watched: 0..clients,
             pings: 0,
             foreign: 0,
+            talk: None,
             last: start,
             run: (0, 0),
         }
@@ -83,7 +88,7 @@ impl Intake {
         while let Some(frame) = frame::first(&bytes[taken.size..])? {
             taken.size += frame.size;
             match frame.opcode {
-                TEXT | BINARY => match Stamp::decode(frame.payload) {
+                TEXT | BINARY => match self.stamp(client, frame.payload, arrived) {
                     Some(stamp) if self.check.deliver(client, stamp.sender, stamp.number) => {
                         if watched {
                             self.count(stamp.sent, arrived);
@@ -108,6 +113,18 @@ impl Intake {
             self.last = now;
         }
         Ok(taken)
+    }
+
+    /// What a message is, if it is one to be checked.
+    #[inline]
+    fn stamp(&mut self, client: usize, message: &[u8], arrived: u64) -> Option<Stamp> {
+        let Some(talk) = &mut self.talk else { return Stamp::decode(message) };
+        match talk.take(client, message, arrived) {
+            Said::Entry(stamp) => return Some(stamp),
+            Said::Begins(room, seq) => self.check.begin(client, room, seq + 1),
+            Said::Other => {}
+        }
+        None
     }
 
     #[inline]

@@ -52,7 +52,8 @@ impl Senders {
         sender * self.clients / self.sent.len()
     }
 
-    /// Sends so many messages that were due at `due`, to so many clients that hear.
+    /// Sends so many messages that were due at `due`, to so many clients that hear; under `keywire.v1` in
+    /// the first room.
     pub(crate) fn send(
         &mut self,
         crowd: &mut Crowd,
@@ -63,17 +64,26 @@ impl Senders {
     ) {
         let sent = crowd.intake.nanoseconds(due);
         self.frames.clear();
+        let client = self.client(sender);
         for number in self.numbers(sender, count) {
+            if let Some(talk) = &mut crowd.intake.talk {
+                talk.publish(&mut self.frames, client, 0, sent);
+                continue;
+            }
             self.message[..STAMP].copy_from_slice(&Stamp { sender, number, sent }.encode());
             frame::add(&mut self.frames, TEXT, &self.message);
         }
         self.expected += count * hearing as u64;
-        crowd.send(self.client(sender), &self.frames);
+        crowd.send(client, &self.frames);
     }
 
     /// How many a sender has sent and not heard itself.
     pub(crate) fn in_flight(&self, crowd: &Crowd, sender: usize) -> u64 {
-        let heard = crowd.intake.check.next(self.client(sender), sender);
+        let client = self.client(sender);
+        let heard = match &crowd.intake.talk {
+            Some(talk) => talk.heard(client),
+            None => crowd.intake.check.next(client, sender),
+        };
         self.sent[sender] - heard.max(self.given_up[sender])
     }
 

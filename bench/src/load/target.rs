@@ -6,6 +6,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use http::Uri;
 
+/// Loopback addresses to connect from, unless it is said otherwise: ports suffice for many connections.
+const ADDRESSES: u8 = 32;
+
 /// Which server, and which cores.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
@@ -32,7 +35,7 @@ pub(crate) struct Target {
     #[arg(long)]
     header: Vec<String>,
     /// Loopback addresses to connect from, so that ports suffice for many connections.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=250))]
+    #[arg(long, default_value_t = ADDRESSES, value_parser = clap::value_parser!(u8).range(1..=250))]
     addresses: u8,
 }
 
@@ -80,6 +83,17 @@ impl Target {
 }
 
 impl Endpoint {
+    /// A node of this machine, with header lines.
+    pub(crate) fn local(port: u16, headers: Vec<String>) -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            host: format!("127.0.0.1:{port}"),
+            path: "/ws".to_owned(),
+            headers,
+            sources: if cfg!(target_os = "linux") { ADDRESSES } else { 0 },
+        }
+    }
+
     /// The address that a client connects from, if it is to be chosen.
     pub(crate) fn source(&self, client: usize) -> Option<SocketAddr> {
         let turn = client.checked_rem(usize::from(self.sources))?;
