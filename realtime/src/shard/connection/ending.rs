@@ -107,7 +107,7 @@ impl Farewell {
             match &connection.speech {
                 Speech::Plain(part, place) => part.catch_up(shard, connection, place.get()),
                 Speech::V1(_) => {
-                    command::bye(&Client::new(Rc::clone(shard), Rc::clone(connection)))
+                    command::bye(&Client::new(Rc::clone(shard), Rc::clone(connection)));
                 }
             }
             if connection.ending.get() == Some(CloseCode::Slow) {
