@@ -1,8 +1,8 @@
 -- Rooms, who is in them, and the log of each durable one.
 --
 -- Locks are taken in this order, by every statement here and by those that end an account: heads, by
--- room; users, by id; then messages, members and invitations. Whoever ends an account holds its row of
--- `users` first, no head, and comes to its messages and memberships through the references below.
+-- room; users, by id; then rooms, messages, members and invitations. Whoever ends an account holds its row
+-- of `users` first, no head, and comes to its memberships through the references below.
 
 CREATE TABLE rooms (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -59,8 +59,9 @@ CREATE TABLE messages (
     -- From 1, without holes, in the order in which they were committed.
     seq     bigint NOT NULL,
     kind    text NOT NULL CHECK (kind IN ('message', 'edited', 'deleted', 'joined', 'left', 'role')),
-    -- Whose it is; null once the account is deleted.
-    user_id uuid REFERENCES users ON DELETE SET NULL,
+    -- Whose it is; nobody's once the account is deleted.
+    -- Not a reference, which would rewrite all that somebody said when the account is deleted.
+    user_id uuid NOT NULL,
     -- The sender's name for it, by which a second try is known.
     key     uuid NOT NULL,
     -- What an `edited` or `deleted` is about.
@@ -71,7 +72,7 @@ CREATE TABLE messages (
     digest  bytea NOT NULL CHECK (octet_length(digest) = 32),
     at      timestamptz NOT NULL,
     PRIMARY KEY (room, seq),
-    -- The user first: an account's end and its export look by user.
+    -- The user first: an account's export looks by user.
     CONSTRAINT messages_key_taken UNIQUE (user_id, room, key)
 );
 -- What was said about a message: its deletion empties the texts it had before.
@@ -292,9 +293,10 @@ CREATE FUNCTION change_member_unlogged(
     the_room bigint, actor uuid, moderates boolean, kind text, subject uuid, new_role text, now timestamptz
 ) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
+    -- Users first: whoever deletes an account has its row and comes to the rooms it made.
+    PERFORM FROM users WHERE id IN (actor, subject) ORDER BY id FOR KEY SHARE;
     -- There is no head to hold.
     PERFORM FROM rooms WHERE id = the_room AND NOT durable FOR NO KEY UPDATE;
     IF NOT FOUND THEN RETURN 'no_such_room'; END IF;
-    PERFORM FROM users WHERE id IN (actor, subject) ORDER BY id FOR KEY SHARE;
     RETURN change_member(the_room, actor, moderates, kind, subject, new_role, now);
 END $$;

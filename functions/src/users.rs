@@ -182,8 +182,8 @@ async fn find(
 /// `PATCH /users/{id} {"roles", "status"}` → 200 `{user}`; what is left out stays.
 ///
 /// Problems: `malformed_json`, `unsupported_media_type`, `body_too_large`, `request_timeout`,
-/// `validation_failed`, `token_invalid`, `session_revoked`, `forbidden`, `not_found`, `last_admin`,
-/// `unavailable`.
+/// `validation_failed`, `token_invalid`, `session_revoked`, `forbidden`, `recent_sign_in_required` (to give a
+/// role), `not_found`, `last_admin`, `unavailable`.
 #[utoipa::path(
     patch,
     path = "/users/{id}",
@@ -207,10 +207,12 @@ async fn change(
     let (roles, status) = fields.finish(roles.zip(status))?;
     let id = find(&app, &claims, parse_id(&id), Permission::UsersWrite, &caller).await?.id;
     let (wish, now) = (Wish { roles, status }, app.clock.now());
-    let changed = manage::change(app.db.pool(), &claims, id, &wish, &caller, now);
+    let since = now - app.settings.factors.recent_sign_in;
+    let changed = manage::change(app.db.pool(), &claims, id, &wish, since, &caller, now);
     match app.db.run(changed).await? {
         Changed::Done(user) => Ok(Json(Shown { user: user.into() })),
         Changed::NotFound => Err(Problem::new(Code::NotFound)),
         Changed::LastAdmin => Err(Problem::new(Code::LastAdmin)),
+        Changed::NotRecent => Err(Problem::new(Code::RecentSignInRequired)),
     }
 }

@@ -115,6 +115,13 @@ fn begin(client: &Client, id: u64, identity: Identity, command: Command) -> Resu
         Command::Subscribe(room, since) => {
             client.run(subscribe::subscribe(client.clone(), id, identity, room, since));
         }
+        Command::History(room, page) => {
+            let it = client.clone();
+            client.run(async move {
+                let outcome = history::history(&it, &identity, &room, page).await;
+                reply(&it, id, outcome);
+            });
+        }
         command => {
             let it = client.clone();
             client.run(async move {
@@ -129,7 +136,6 @@ fn begin(client: &Client, id: u64, identity: Identity, command: Command) -> Resu
 /// A command during which no other runs.
 async fn alone(client: &Client, identity: &Identity, command: Command) -> Outcome {
     match command {
-        Command::History(room, page) => history::history(client, identity, &room, page).await,
         Command::Edit(room, of, key, content) => {
             publish::edit(client, identity, &room, of, key, content).await
         }

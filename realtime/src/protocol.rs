@@ -37,5 +37,8 @@ pub const MAX_ID: u64 = (1 << 53) - 1;
 /// Characters at most of a room's name.
 pub const ROOM_CHARS: usize = 64;
 
+/// Characters at most of a title, of what is searched for, and of a user's name.
+pub const TEXT_CHARS: usize = 100;
+
 /// Entries at most in an answer to `history`.
 pub const HISTORY_ENTRIES: u32 = 100;

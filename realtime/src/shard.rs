@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
+use uuid::Uuid;
 
 use crate::hub::{self, Room, RoomId, Shared};
 
@@ -65,6 +66,8 @@ pub(crate) struct Shard {
     connections: RefCell<Members<Rc<Connection>>>,
     /// What each room has here.
     parts: RefCell<HashMap<RoomId, Rc<Part>>>,
+    /// The connections of each user who is signed in.
+    users: RefCell<HashMap<Uuid, Vec<Rc<Connection>>>>,
     /// Rooms with something to write.
     flush: Flush,
     /// When to look at which connection again.
@@ -141,6 +144,7 @@ impl Shard {
             stopped: Notify::new(),
             connections: RefCell::default(),
             parts: RefCell::default(),
+            users: RefCell::default(),
             flush: Flush::default(),
             wheel: RefCell::new(wheel),
             clock: RefCell::default(),
@@ -182,9 +186,10 @@ impl Shard {
             }
             Envelope::Log { room, news, bytes } => {
                 self.shared.arrived(Sender::Log, self.index, bytes);
-                // Else nobody here follows it.
-                if let Some(part) = self.known(&room) {
-                    part.hear(self, news);
+                match self.known(&room) {
+                    Some(part) => part.hear(self, news),
+                    // Nobody here follows it.
+                    None => self.tell_members(&room, news.rows()),
                 }
             }
             Envelope::Ask { room, asking } => self.part(&room).ask(self, asking),
@@ -193,11 +198,7 @@ impl Shard {
                     part.renew(self);
                 }
             }
-            Envelope::Member { room, user, role } => {
-                if let Some(part) = self.known(&room) {
-                    part.member_changed(self, user, role);
-                }
-            }
+            Envelope::Member { room, user, role } => self.member_changed(&room, user, role),
             Envelope::Relief => self.relieve(),
             Envelope::Review => self.review(Instant::now()),
             Envelope::SendAway { window, done } => {

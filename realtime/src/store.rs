@@ -5,10 +5,12 @@
 
 mod append;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use shared::clock::Clock;
-use shared::db::log::{self as entries, HEADS};
+use shared::db::log::{self as entries, HEADS, Kind};
 use shared::db::members::Role;
 use shared::db::rooms::{self, Standing};
 use shared::db::{self, Database};
@@ -23,7 +25,7 @@ use crate::limits::Counts;
 use crate::log::Log;
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::{Entry, ErrorCode, Name, Refusal, Sender, encode_entry};
-use crate::room::{Head, Row};
+use crate::room::{Effect, Head, Row};
 use crate::settings;
 use crate::shard::home::{News, PAGE_BYTES};
 use crate::shard::link::{self, Envelope};
@@ -119,7 +121,7 @@ impl Store {
     /// As [`Self::find`].
     pub(crate) async fn standing(&self, name: &Name, who: &Identity) -> Result<Standing, Refusal> {
         let standing = self.find(name, who).await?;
-        let is_open = standing.room.public || standing.membership.is_some() || who.moderates;
+        let is_open = standing.room.public || standing.membership.is_some();
         if is_open { Ok(standing) } else { Err(ErrorCode::RoomNotFound.into()) }
     }
 
@@ -169,9 +171,9 @@ impl Store {
                 let ids: Vec<_> = rooms.iter().map(|room| room.id.0).collect();
                 match store.db.run(entries::heads(store.db.pool(), &ids)).await {
                     Ok(heads) => {
+                        let heads: HashMap<_, _> = heads.into_iter().collect();
                         for room in rooms {
-                            if let Some((_, found)) = heads.iter().find(|(id, _)| *id == room.id.0)
-                            {
+                            if let Some(found) = heads.get(&room.id.0) {
                                 send(&node, room, News::Head(head(found)));
                             }
                         }
@@ -184,7 +186,7 @@ impl Store {
 
     fn row(room: &Room, entry: &entries::Entry) -> serde_json::Result<Row> {
         let json = Self::encode(&room.name, entry)?;
-        Ok(Row { seq: seq(entry.seq), json: json.into() })
+        Ok(Row { seq: seq(entry.seq), json: json.into(), effect: effect(entry) })
     }
 
     fn encode(room: &str, entry: &entries::Entry) -> serde_json::Result<Vec<u8>> {
@@ -219,6 +221,28 @@ impl Store {
             }
         }
     }
+}
+
+/// What an entry means beside what it says.
+fn effect(entry: &entries::Entry) -> Effect {
+    match entry.kind {
+        Kind::Deleted => Effect::Hides,
+        Kind::Joined | Kind::Left | Kind::Role => {
+            let subject = entry.body.as_deref().map(serde_json::from_str::<Subject>);
+            let Some(Ok(Subject { user, role })) = subject else { return Effect::None };
+            let role = role.and_then(|role| Role::find(&role));
+            Effect::Member(user, role.filter(|_| entry.kind != Kind::Left))
+        }
+        Kind::Message | Kind::Edited => Effect::None,
+    }
+}
+
+/// Whom an entry is about, as it is stored.
+#[derive(Deserialize)]
+struct Subject {
+    user: Uuid,
+    #[serde(default)]
+    role: Option<Box<str>>,
 }
 
 /// Tells the room's home.

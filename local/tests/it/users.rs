@@ -328,6 +328,9 @@ async fn an_administrator_takes_lost_factors_away_and_nobody_elses() {
         (2, "ann@example.org", "Your second factors were removed"),
         "once: the second time there were none"
     );
+    let written = app.audit().await;
+    let written = written.iter().filter(|event| *event == "authn_factors_reset").count();
+    assert_eq!(written, 1, "what changes nothing writes no row");
 }
 
 async fn reset_factors(app: &TestApp, token: &str, name: &str) -> Answer {
@@ -361,5 +364,25 @@ async fn administrators_take_factors_away_only_soon_after_a_sign_in_that_has_pro
         let answer = reset_factors(&app, proven, name).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
         app.sign_in(name).await;
+    }
+}
+
+#[tokio::test]
+async fn administrators_give_roles_only_soon_after_a_sign_in_that_has_proven_their_own() {
+    let (app, admin) = app(&["ann"]).await;
+    let path = format!("/users/{}", id(&app, "ann").await);
+    let give = async |token: &str, roles: Value| {
+        app.call(Method::PATCH, &path, token, Some(json!({ "roles": roles }))).await
+    };
+    app.clock.advance(Duration::from_mins(10));
+    for roles in [json!(["admin"]), json!(["moderator"])] {
+        give(&admin.access, roles).await.assert_problem(403, "recent_sign_in_required");
+    }
+    let recent = app.sign_in("root1").await.access;
+    assert_eq!(give(&recent, json!(["moderator"])).await.status, StatusCode::OK);
+    app.clock.advance(Duration::from_mins(10));
+    // The same, and less, need none.
+    for roles in [json!(["moderator"]), json!([])] {
+        assert_eq!(give(&recent, roles).await.status, StatusCode::OK);
     }
 }

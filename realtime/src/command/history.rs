@@ -1,6 +1,6 @@
 //! `history`: entries of a room's log, by pages.
 
-use serde_json::json;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::db::log::{self, From};
 
@@ -11,13 +11,24 @@ use crate::shard::client::Client;
 use crate::shard::home::PAGE_BYTES;
 use crate::store::{Store, place, seq};
 
+/// The `ok` of `history`. The entries are written as they are: read as JSON values they would not be the
+/// bytes that were published.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    room: String,
+    epoch: String,
+    first_seq: u64,
+    last_seq: u64,
+    entries: Vec<Box<RawValue>>,
+}
+
 /// A page of a log.
 pub(super) async fn history(
     client: &Client,
     identity: &Identity,
     name: &Name,
     page: History,
-) -> Outcome {
+) -> Outcome<Page> {
     let store = client.store();
     let standing = store.standing(name, identity).await?;
     if !standing.room.durable {
@@ -39,9 +50,12 @@ pub(super) async fn history(
         let text = String::from_utf8(json).map_err(|_| Refusal::from(ErrorCode::Internal))?;
         entries.push(RawValue::from_string(text).map_err(|_| Refusal::from(ErrorCode::Internal))?);
     }
-    Ok(json!({
-        "room": name.as_str(), "epoch": replay.head.epoch.to_string(),
-        "first_seq": seq(replay.head.first_seq), "last_seq": seq(replay.head.last_seq),
-        "entries": entries,
-    }))
+    let head = replay.head;
+    Ok(Page {
+        room: name.as_str().to_owned(),
+        epoch: head.epoch.to_string(),
+        first_seq: seq(head.first_seq),
+        last_seq: seq(head.last_seq),
+        entries,
+    })
 }

@@ -6,9 +6,12 @@ use super::reply;
 use crate::auth::Identity;
 use crate::hub::Keeping;
 use crate::protocol::{ErrorCode, Name, Refusal, Since, reply_ok};
-use crate::shard::client::Client;
+use crate::shard::client::{Client, Subscribed};
 use crate::shard::home::Answer;
 use crate::store::Store;
+
+/// How often a subscription is begun anew because the user's role in some room changed meanwhile.
+const ATTEMPTS: u32 = 5;
 
 /// Subscribes, and replies before anything that follows.
 pub(super) async fn subscribe(
@@ -18,9 +21,15 @@ pub(super) async fn subscribe(
     name: Name,
     since: Option<Since>,
 ) {
-    if let Err(refusal) = attempt(&client, id, &identity, &name, since).await {
-        reply::<()>(&client, id, Err(refusal));
+    for _ in 0..ATTEMPTS {
+        match attempt(&client, id, &identity, &name, since).await {
+            Ok(Subscribed::Done) => return,
+            Ok(Subscribed::Stale) => {}
+            Ok(Subscribed::Unreadable) => break,
+            Err(refusal) => return reply::<()>(&client, id, Err(refusal)),
+        }
     }
+    reply::<()>(&client, id, Err(ErrorCode::Unavailable.into()));
 }
 
 async fn attempt(
@@ -29,7 +38,8 @@ async fn attempt(
     identity: &Identity,
     name: &Name,
     since: Option<Since>,
-) -> Result<(), Refusal> {
+) -> Result<Subscribed, Refusal> {
+    client.begin_to_subscribe();
     let limit = client.node().settings.limits.subscriptions;
     let is_new = client.subscribed(name.as_str()).is_none();
     if is_new && limit.is_some_and(|limit| client.subscriptions() >= limit as usize) {
@@ -60,9 +70,5 @@ async fn attempt(
             }),
         )
     };
-    if client.subscribe(room, role, since, said).await {
-        Ok(())
-    } else {
-        Err(ErrorCode::Unavailable.into())
-    }
+    Ok(client.subscribe(room, role, since, said).await)
 }

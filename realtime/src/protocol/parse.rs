@@ -7,7 +7,7 @@ use shared::db::members::Role;
 use uuid::Uuid;
 
 use super::command::{Command, Content, Create, History, Name, Parsed, Since, seq};
-use super::{ErrorCode, HISTORY_ENTRIES, MAX_ID, Refusal};
+use super::{ErrorCode, HISTORY_ENTRIES, MAX_ID, Refusal, TEXT_CHARS};
 
 /// The part of a message that every command has.
 #[derive(Deserialize)]
@@ -139,12 +139,16 @@ fn command(name: &str, text: &[u8]) -> Result<Command, Refusal> {
         }
         "history" => history(fields(text)?)?,
         "rooms" => fields(text).map(|Listing { after, .. }| Command::Rooms(after))?,
-        "search" => fields(text).map(|Listing { query, after }| Command::Search(query, after))?,
+        "search" => {
+            let Listing { query, after } = fields(text)?;
+            Command::Search(short(query, "query")?, after)
+        }
         "create" => Command::Create(Box::new(create(fields(text)?)?)),
         "join" => fields(text).map(|InRoom { room, key: k, .. }| Command::Join(room, key(k)))?,
         "leave" => fields(text).map(|InRoom { room, key: k, .. }| Command::Leave(room, key(k)))?,
         "invite" => {
-            fields(text).map(|ByName { room, username }| Command::Invite(room, username))?
+            let ByName { room, username } = fields(text)?;
+            Command::Invite(room, short(username, "username")?)
         }
         "remove" => fields(text)
             .map(|WithUser { room, user, key: k, .. }| Command::Remove(room, user, key(k)))?,
@@ -180,8 +184,16 @@ fn history(Page { room, before, after, limit }: Page) -> Result<Command, Refusal
 }
 
 fn create(create: Create) -> Result<Create, Refusal> {
-    let is_fine = create.title.chars().count() <= 100 && !create.title.contains('\0');
-    if is_fine { Ok(create) } else { Err(Refusal::field("title: up to 100 characters, no U+0000")) }
+    let title = short(create.title, "title")?;
+    Ok(Create { title, ..create })
+}
+
+/// A text for people, of at most [`TEXT_CHARS`] characters.
+fn short(text: Box<str>, field: &str) -> Result<Box<str>, Refusal> {
+    if text.chars().count() <= TEXT_CHARS && !text.contains('\0') {
+        return Ok(text);
+    }
+    Err(Refusal::field(format!("{field}: up to {TEXT_CHARS} characters, no U+0000")))
 }
 
 impl Content {
@@ -190,15 +202,25 @@ impl Content {
             (Some(text), None) if !text.contains('\0') => {
                 serde_json::json!({ "text": text }).to_string()
             }
-            (None, Some(data)) if !has_nul(data.get()) => format!(r#"{{"data":{}}}"#, data.get()),
+            (None, Some(data)) if !has_nul(data.get()) && is_plain(data.get()) => {
+                format!(r#"{{"data":{}}}"#, data.get())
+            }
             (Some(_), Some(_)) | (None, None) => {
                 return Err(Refusal::field("text or data, one of the two"));
             }
             // Postgres keeps no U+0000, neither in a text nor in what is read as JSON later.
-            _ => return Err(Refusal::field("U+0000 is not taken")),
+            _ => {
+                let detail = "no U+0000, no half of a surrogate pair, no number out of range, at most 127 deep";
+                return Err(Refusal::field(detail));
+            }
         };
         Ok(Self(content.into()))
     }
+}
+
+/// Whether every reader of JSON can read it: what is stored is pushed to all as it came.
+fn is_plain(json: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(json).is_ok()
 }
 
 /// Whether a JSON text has the escape of U+0000 in it: a backslash that is not itself escaped, and `u0000`.

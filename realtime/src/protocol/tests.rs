@@ -150,5 +150,7 @@ fn an_escaped_backslash_before_u0000_is_a_text_like_any() {
         parse(text.as_bytes()).command.is_ok()
     };
     assert!(say(r#""\\u0000""#) && say(r#""\\\\u0000""#) && say(r#""\\""#));
+    let deep = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(say(&deep(100)) && !say(&deep(200)) && !say(r#""\ud800""#) && !say("1e999"));
     assert!(!say(r#""\u0000""#) && !say(r#""\\\u0000""#) && !say(r#"{"\u0000":1}"#));
 }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Row;
 use super::tail::Tail;
+use super::{Effect, Row};
 
 /// Entries held at most behind a hole.
 const HELD_ENTRIES: usize = 256;
@@ -81,6 +81,10 @@ impl Cursor {
 
     fn give(&mut self, row: Row, next: &mut Vec<Row>) {
         self.head.last_seq = row.seq;
+        if row.effect == Effect::Hides {
+            // It may have the text: who comes back reads the log, where it is gone.
+            self.tail = Tail::default();
+        }
         self.tail.push(row.clone());
         next.push(row);
     }
@@ -94,6 +98,11 @@ impl Cursor {
         while self.held.len() > HELD_ENTRIES || self.held_bytes > HELD_BYTES {
             self.held_bytes -= self.held.pop_last().map_or(0, |(_, row)| row.json.len());
         }
+    }
+
+    /// Lets the tail go: the log has all of it.
+    pub(crate) fn forget_tail(&mut self) {
+        self.tail = Tail::default();
     }
 
     /// Learns that there is an entry at this place.
@@ -141,7 +150,7 @@ mod tests {
     }
 
     fn row(seq: u64) -> Row {
-        Row { seq, json: seq.to_string().into() }
+        Row { seq, json: seq.to_string().into(), effect: Effect::None }
     }
 
     fn seqs(rows: &[Row]) -> Vec<u64> {
@@ -176,7 +185,7 @@ mod tests {
         let given = cursor.advance([row(1)]);
         assert_eq!(given.len(), HELD_ENTRIES + 1);
         assert!(cursor.has_hole(), "the rest is known of");
-        let big = |seq| Row { seq, json: vec![0; HELD_BYTES / 2].into() };
+        let big = |seq| Row { seq, json: vec![0; HELD_BYTES / 2].into(), effect: Effect::None };
         cursor.advance([big(2_000), big(2_001), big(2_002)]);
         assert_eq!(cursor.held.len(), 2);
         assert_eq!(cursor.held_bytes, HELD_BYTES);
@@ -196,6 +205,15 @@ mod tests {
         cursor.trimmed(22);
         assert_eq!(cursor.after(EPOCH, 20, 100), Err(Missed::Reset));
         assert_eq!(seqs(&cursor.after(EPOCH, 21, 100).unwrap()), [22, 23]);
+    }
+
+    #[test]
+    fn a_text_that_was_deleted_is_in_no_tail() {
+        let mut cursor = cursor(0);
+        cursor.advance((1..=3).map(row));
+        cursor.advance([Row { effect: Effect::Hides, ..row(4) }]);
+        assert_eq!(cursor.after(EPOCH, 1, 100), Err(Missed::Read));
+        assert_eq!(seqs(&cursor.after(EPOCH, 3, 100).unwrap()), [4]);
     }
 
     proptest! {

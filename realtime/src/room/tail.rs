@@ -50,9 +50,10 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::Effect;
 
     fn row(seq: u64, bytes: usize) -> Row {
-        Row { seq, json: vec![b' '; bytes].into() }
+        Row { seq, json: vec![b' '; bytes].into(), effect: Effect::None }
     }
 
     fn seqs(rows: Option<Vec<Row>>) -> Option<Vec<u64>> {

@@ -5,6 +5,8 @@
 
 mod subscribing;
 
+pub(crate) use subscribing::Subscribed;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +19,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::connection::Connection;
 use super::memory::Frames;
-use super::part::{Busy, Part};
+use super::part::Busy;
 use super::queue::Class;
 use super::session::Session;
 use crate::auth::Identity;
@@ -58,8 +60,8 @@ impl Client {
     }
 
     /// Its database.
-    pub(crate) fn store(&self) -> Store {
-        let store = self.shard.shared.store.clone();
+    pub(crate) fn store(&self) -> &Store {
+        let store = self.shard.shared.store.as_ref();
         store.expect("a node without a database takes no handshake for keywire.v1")
     }
 
@@ -75,6 +77,10 @@ impl Client {
 
     /// It is signed in, or its sign-in is renewed. `counted` is its place among the user's connections.
     pub(crate) fn signed_in(&self, identity: Identity, counted: Option<Counted<Uuid>>) {
+        if self.identity().is_none() && !self.session().is_over.get() {
+            let mut users = self.shard.users.borrow_mut();
+            users.entry(identity.user).or_default().push(Rc::clone(&self.connection));
+        }
         self.session().signed_in(identity);
         if let Some(counted) = counted {
             self.session().counted.replace(Some(counted));
@@ -127,27 +133,22 @@ impl Client {
     /// Runs a command that must be alone: what the client says meanwhile is not read.
     pub(crate) fn run(&self, command: impl Future<Output = ()> + 'static) {
         self.session().is_running.set(true);
-        let client = self.clone();
+        let ended = Ended { client: self.clone(), is_alone: true };
         // Boxed: what waits for Postgres is larger than a task need be.
         let command = Box::pin(command);
         spawn_local(async move {
             command.await;
-            client.session().is_running.set(false);
-            client.connection.wake();
+            drop(ended);
         });
     }
 
     /// Runs what is left of a publish, of which several are under way at once.
     pub(crate) fn follow(&self, publish: impl Future<Output = ()> + 'static) {
         self.session().in_flight.update(|in_flight| in_flight + 1);
-        let client = self.clone();
+        let ended = Ended { client: self.clone(), is_alone: false };
         spawn_local(async move {
             publish.await;
-            client.session().in_flight.update(|in_flight| in_flight - 1);
-            // Else it is not waited for.
-            if client.session().in_flight.get() + 1 == IN_FLIGHT {
-                client.connection.wake();
-            }
+            drop(ended);
         });
     }
 
@@ -192,17 +193,41 @@ impl Client {
     }
 
     /// The user's role in a room is another one; `None`: no member. A private room is then closed to them.
-    pub(super) fn role_changed(&self, part: &Rc<Part>, role: Option<Role>, is_private: bool) {
-        if role.is_none() && is_private {
-            if self.unsubscribe(&part.room.name) {
-                self.say(&Push::Unsubscribed { room: &part.room.name }.encode());
+    pub(super) fn role_changed(&self, room: &Room, role: Option<Role>) {
+        // A subscription that is just being made rests on what was before.
+        self.session().is_stale.set(true);
+        if role.is_none() && !room.is_public {
+            if self.unsubscribe(&room.name) {
+                self.say(&Push::Unsubscribed { room: &room.name }.encode());
             }
             return;
         }
         for subscription in &mut *self.session().subscriptions.borrow_mut() {
-            if Rc::ptr_eq(&subscription.part, part) {
+            if subscription.part.room.id == room.id {
                 subscription.role = role;
             }
+        }
+    }
+}
+
+/// Lets the connection go on when a command has ended, also by a fault of ours.
+struct Ended {
+    client: Client,
+    is_alone: bool,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let session = self.client.session();
+        if self.is_alone {
+            session.is_running.set(false);
+            self.client.connection.wake();
+            return;
+        }
+        session.in_flight.update(|in_flight| in_flight - 1);
+        // Else it is not waited for.
+        if session.in_flight.get() + 1 == IN_FLIGHT {
+            self.client.connection.wake();
         }
     }
 }

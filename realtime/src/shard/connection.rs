@@ -237,7 +237,8 @@ impl Connection {
         if !shard.has_room_for(ENTRY_BYTES) {
             self.end(CloseCode::Slow);
         }
-        if self.misses() {
+        // Nothing follows its Close, either.
+        if self.misses() || self.outbox.borrow().is_closing() {
             return;
         }
         let rules = shard.shared.rules();

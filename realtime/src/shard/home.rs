@@ -10,20 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::db::members::Role;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
+use uuid::Uuid;
 
 use open::Open;
 
 use super::Shard;
+use super::client::Client;
 use super::link::{Envelope, Sender};
 use super::part::{Joined, Part, Waiting};
 use crate::close::CloseCode;
-use crate::hub::Room;
+use crate::hub::{Keeping, Room};
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::Since;
 use crate::publication::Kind;
-use crate::room::{Head, Row};
+use crate::room::{Effect, Head, Row};
+use crate::store::Store;
 
 /// Bytes of entries that a member gets at once while it catches up.
 pub(crate) const PAGE_BYTES: usize = 64 * 1024;
@@ -109,11 +113,11 @@ impl Part {
         let asking = match (&mut *self.log.borrow_mut(), &news) {
             (Log::Opening { early, .. }, News::Rows(_, rows)) => {
                 early.extend(rows.iter().cloned());
-                return;
+                return shard.tell_members(&self.room, rows);
             }
             (Log::Opening { asking, .. }, News::Read(None, _)) => Some(std::mem::take(asking)),
             (Log::Open(_), _) => None,
-            _ => return,
+            _ => return shard.tell_members(&self.room, news.rows()),
         };
         if let Some(asking) = asking {
             self.opened(shard, &news, asking);
@@ -176,7 +180,8 @@ impl Part {
         let goes_on =
             (was_read && has_hole && !next.is_empty()).then(|| open.cursor.head().last_seq);
         drop(log);
-        for Row { seq, json } in next {
+        shard.tell_members(&self.room, &next);
+        for Row { seq, json, .. } in next {
             shard.shared.links.add(Sender::Log, shard.index, json.len() + ENTRY_BYTES);
             self.arrived(shard, Waiting::entry(seq, json));
         }
@@ -209,7 +214,21 @@ impl Part {
         match &*self.log.borrow() {
             Log::Closed => false,
             Log::Opening { .. } => true,
-            Log::Open(open) => !open.pages.is_empty(),
+            Log::Open(open) => !open.pages.is_empty() || open.is_repairing,
+        }
+    }
+
+    /// Lets go of what a room that was quiet since the last look need not keep.
+    pub(super) fn rest(&self) {
+        if let Log::Open(open) = &mut *self.log.borrow_mut() {
+            let last_seq = open.cursor.head().last_seq;
+            if std::mem::replace(&mut open.seen_seq, last_seq) == last_seq {
+                open.cursor.forget_tail();
+            }
+        }
+        let mut out = self.out.borrow_mut();
+        if self.room.keeping != Keeping::Plain && out.next.bytes.is_empty() && out.batch.is_none() {
+            out.next = Joined::default();
         }
     }
 
@@ -226,7 +245,39 @@ impl Waiting {
     }
 }
 
+impl News {
+    /// The entries in it.
+    pub(super) fn rows(&self) -> &[Row] {
+        match self {
+            Self::Rows(_, rows) => rows,
+            _ => &[],
+        }
+    }
+}
+
 impl Shard {
+    /// Tells all shards what these entries make of whom in the room.
+    pub(super) fn tell_members(&self, room: &Arc<Room>, rows: &[Row]) {
+        for row in rows {
+            if let Effect::Member(user, role) = row.effect {
+                Store::member_changed(&self.shared, room, user, role);
+            }
+        }
+    }
+
+    /// A user is something else in a room from now on.
+    pub(super) fn member_changed(
+        self: &Rc<Self>,
+        room: &Arc<Room>,
+        user: Uuid,
+        role: Option<Role>,
+    ) {
+        let theirs = self.users.borrow().get(&user).cloned().unwrap_or_default();
+        for connection in theirs {
+            Client::new(Rc::clone(self), connection).role_changed(room, role);
+        }
+    }
+
     /// Reads a room's log elsewhere; what it says comes back as news.
     fn read(self: &Rc<Self>, room: &Arc<Room>, behind: Option<u64>) {
         if let Some(store) = &self.shared.store {

@@ -9,18 +9,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use shared::db::members::Role;
-use uuid::Uuid;
 
 use super::Shard;
-use super::client::Client;
 use super::connection::Connection;
 use super::home::Log;
 use super::link::{Envelope, Sender};
 use super::members::Members;
 use super::memory::Frames;
 use super::queue::Class;
-use super::session::Session;
 use crate::frame::encode;
 use crate::hub::{Keeping, LOG_BYTES, Room};
 use crate::pressure::ENTRY_BYTES;
@@ -172,7 +168,8 @@ impl Part {
         let mut out = self.out.borrow_mut();
         let mut took = false;
         while let Some(waiting) = out.waiting.front() {
-            let room = out.has_room(waiting.size(), shard);
+            // What does not follow what is joined already begins the next batch.
+            let room = out.has_room(waiting.size(), shard) && waiting.joins(&out.next.entries);
             if !room || (self.is_home && self.is_busy(shard)) {
                 shard.flush.stuck(self);
                 shard.shared.shards[shard.index].waiting.store(true, Ordering::SeqCst);
@@ -224,31 +221,6 @@ impl Part {
     /// Whether so much of the room's log is on its way here that whoever publishes must wait.
     pub(super) fn has_backlog(&self, shard: &Shard) -> bool {
         shard.shared.links.bytes(Sender::Log, self.room.home) > LOG_BYTES
-    }
-
-    /// A user is something else in the room from now on.
-    pub(super) fn member_changed(
-        self: &Rc<Self>,
-        shard: &Rc<Shard>,
-        user: Uuid,
-        role: Option<Role>,
-    ) {
-        let is_theirs = |connection: &Rc<Connection>| {
-            let identity = connection.session().and_then(Session::identity);
-            identity.is_some_and(|identity| identity.user == user)
-        };
-        // Gathered first: leaving changes the list.
-        let members = self.members.borrow();
-        let connections = members.iter().map(|member| &member.connection);
-        let theirs: Vec<_> = connections.filter(|it| is_theirs(it)).cloned().collect();
-        drop(members);
-        for connection in theirs {
-            Client::new(Rc::clone(shard), connection).role_changed(
-                self,
-                role,
-                !self.room.is_public,
-            );
-        }
     }
 
     /// Takes everything that is joined as the next batch, and sends it to the other shards with

@@ -38,6 +38,10 @@ pub(super) struct Session {
     pub(super) in_flight: Cell<u32>,
     /// Whether a subscription may be behind.
     pub(super) is_behind: Cell<bool>,
+    /// Whether the next entries of a room are asked for: one page at a time, whatever the room.
+    pub(super) is_paging: Cell<bool>,
+    /// Whether the user's role in a room may have changed since a subscription was begun.
+    pub(super) is_stale: Cell<bool>,
     /// Whether a command waits until what was said is read.
     pub(super) is_choked: Cell<bool>,
     /// Whether it has left its rooms for good.
@@ -55,8 +59,6 @@ pub(super) struct Subscription {
     pub(super) place: u32,
     /// What the user is in the room; `None`: a reader of a public one.
     pub(super) role: Option<Role>,
-    /// Whether what comes next was asked for.
-    pub(super) is_asking: bool,
     /// The log's epoch.
     epoch: i64,
     /// How far the log was known to go when it was last asked.
@@ -75,6 +77,8 @@ impl Session {
             is_running: Cell::new(false),
             in_flight: Cell::new(0),
             is_behind: Cell::new(false),
+            is_paging: Cell::new(false),
+            is_stale: Cell::new(false),
             is_choked: Cell::new(false),
             is_over: Cell::new(false),
             strikes: Cell::new((0, None)),
@@ -111,6 +115,17 @@ impl Session {
     /// Is subscribed to nothing more.
     pub(super) fn leave_all(&self, shard: &Shard) {
         self.is_over.set(true);
+        if let Some(Identity { user, .. }) = &*self.identity.borrow() {
+            let mut users = shard.users.borrow_mut();
+            if let Some(theirs) = users.get_mut(user) {
+                theirs.retain(|one| {
+                    !one.session().is_some_and(|session| std::ptr::eq(session, self))
+                });
+                if theirs.is_empty() {
+                    users.remove(user);
+                }
+            }
+        }
         for subscription in self.subscriptions.take() {
             subscription.leave(shard);
         }
@@ -131,7 +146,7 @@ impl Session {
 impl Subscription {
     /// A subscription of the member at this place.
     pub(super) fn new(part: Rc<Part>, place: u32, role: Option<Role>) -> Self {
-        Self { part, place, role, is_asking: false, epoch: 0, known: 0 }
+        Self { part, place, role, epoch: 0, known: 0 }
     }
 
     /// The last entry the member has been given; `u64::MAX` if it is not there.

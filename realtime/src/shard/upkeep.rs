@@ -19,6 +19,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         tokio::time::sleep(EVERY).await;
         shard.parts.borrow_mut().retain(|_, part| !part.is_idle());
         let parts = shard.parts.borrow();
+        parts.values().for_each(|part| part.rest());
         let open: Vec<_> = parts
             .values()
             .filter(|part| part.is_open())

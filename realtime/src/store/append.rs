@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use shared::db::log::{Append, Kind, NewEntry, Outcome};
+use shared::db::log::{Append, NewEntry, Outcome};
 use shared::db::members::Role;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::auth::Identity;
 use crate::hub::{Room, Shared};
 use crate::log::Unanswered;
 use crate::protocol::{Entry, ErrorCode, Refusal, Sender, encode_entry};
-use crate::room::Row;
+use crate::room::{Effect, Row};
 use crate::shard::home::News;
 
 /// What was appended.
@@ -92,17 +92,16 @@ pub(crate) fn refusal(outcome: &Outcome) -> Option<Refusal> {
     Some(code.into())
 }
 
-/// Tells the room's home what was appended, and all shards who is a member now.
+/// Tells the room's home what was appended.
 fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, outcome: &Outcome) {
     match outcome {
         Outcome::Stored { epoch, seq: place, at, body } => {
-            let kind = append.entry.kind();
             let of = match append.entry {
                 NewEntry::Edited { of, .. } | NewEntry::Deleted { of } => Some(seq(of)),
                 _ => None,
             };
             let entry = Entry {
-                kind: kind.as_str(),
+                kind: append.entry.kind().as_str(),
                 seq: Some(seq(*place)),
                 at: *at,
                 user: Some(sender),
@@ -112,7 +111,7 @@ fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, 
             };
             match encode_entry(&room.name, &entry) {
                 Ok(json) => {
-                    let row = Row { seq: seq(*place), json: json.into() };
+                    let row = Row { seq: seq(*place), json: json.into(), effect: effect(append) };
                     send(node, room, News::Rows(*epoch, vec![row]));
                 }
                 Err(error) => {
@@ -120,7 +119,6 @@ fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, 
                     send(node, room, News::Position(*epoch, seq(*place)));
                 }
             }
-            tell_member(node, room, append, kind);
         }
         // An earlier try may have stored it, and not have told.
         Outcome::Duplicate { epoch, seq: place, .. } => {
@@ -130,13 +128,13 @@ fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, 
     }
 }
 
-fn tell_member(node: &Shared, room: &Arc<Room>, append: &Append, kind: Kind) {
-    let (user, role) = match append.entry {
-        NewEntry::Joined => (append.user, Some(Role::Member)),
-        NewEntry::Left { subject } => (subject, None),
-        NewEntry::Role { subject, role } => (subject, Some(role)),
-        _ => return,
-    };
-    tracing::debug!(room = %room.name, kind = kind.as_str(), "a member changed");
-    Store::member_changed(node, room, user, role);
+/// What an entry means beside what it says.
+fn effect(append: &Append) -> Effect {
+    match append.entry {
+        NewEntry::Joined => Effect::Member(append.user, Some(Role::Member)),
+        NewEntry::Left { subject } => Effect::Member(subject, None),
+        NewEntry::Role { subject, role } => Effect::Member(subject, Some(role)),
+        NewEntry::Deleted { .. } => Effect::Hides,
+        NewEntry::Message { .. } | NewEntry::Edited { .. } => Effect::None,
+    }
 }

@@ -76,7 +76,7 @@ pub enum Change<T> {
     Unknown,
 }
 
-/// Whether the caller may begin a change now; nothing is changed.
+/// Whether the caller may begin a change now. It changes nothing but when the session was last seen.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.

@@ -22,29 +22,37 @@ use crate::shard::session::Subscription;
 const PAGE_RETRY: Duration = Duration::from_secs(1);
 
 impl Client {
-    /// Subscribes it to a room, from the end or from `since` on; `reply` is said before anything that
-    /// follows. Whether that was possible: the log may not be readable now.
+    /// A subscription is about to be made: what becomes known of roles from now on may change it.
+    pub(crate) fn begin_to_subscribe(&self) {
+        self.session().is_stale.set(false);
+    }
+
+    /// Subscribes it to a room, from the end or from `since` on, in place of a subscription that there is;
+    /// `reply` is said before anything that follows.
     pub(crate) async fn subscribe(
         &self,
         room: Arc<Room>,
         role: Option<Role>,
         since: Option<Since>,
         reply: impl FnOnce(Option<&Answer>) -> Vec<u8>,
-    ) -> bool {
-        self.unsubscribe(&room.name);
+    ) -> Subscribed {
         // Before it asks: what is ordered after the answer comes here.
         let seat = Seat::take(Arc::clone(&room), self.shard.index);
         let answer = match room.keeping {
             Keeping::Durable => match self.ask(&room, since).await {
                 Some(answer) => Some(answer),
-                None => return false,
+                None => return Subscribed::Unreadable,
             },
             Keeping::Ephemeral | Keeping::Plain => None,
         };
         // From here on nothing is awaited: no frame of the room comes between.
-        if self.session().is_over.get() {
-            return true;
+        if self.session().is_stale.get() {
+            return Subscribed::Stale;
         }
+        if self.session().is_over.get() {
+            return Subscribed::Done;
+        }
+        self.unsubscribe(&room.name);
         seat.keep();
         let part = self.shard.part(&room);
         let member = Member::new(Rc::clone(&self.connection), 0);
@@ -58,7 +66,7 @@ impl Client {
         if let Some(answer) = answer {
             self.go_on(&part, answer);
         }
-        true
+        Subscribed::Done
     }
 
     /// Tells it what follows in a room.
@@ -100,17 +108,24 @@ impl Client {
         if session.is_choked.replace(false) {
             self.connection.wake();
         }
-        if !session.is_behind.replace(false) {
+        // One page at a time, or those of several rooms would be more than a queue holds.
+        if session.is_paging.get() || !session.is_behind.replace(false) {
             return;
         }
-        for subscription in &mut *session.subscriptions.borrow_mut() {
-            let behind = subscription.is_behind().filter(|_| !subscription.is_asking);
-            if let Some(since) = behind {
-                subscription.is_asking = true;
-                let (part, place) = (Rc::clone(&subscription.part), subscription.place);
-                spawn_local(self.clone().turn_page(part, place, since));
-            }
-        }
+        let mut subscriptions = session.subscriptions.borrow_mut();
+        let behind =
+            subscriptions.iter().position(|subscription| subscription.is_behind().is_some());
+        let Some(behind) = behind else { return };
+        // The others first, the next time.
+        subscriptions.rotate_left(behind + 1);
+        let Some((part, place, since)) = subscriptions.last().and_then(|subscription| {
+            let since = subscription.is_behind()?;
+            Some((Rc::clone(&subscription.part), subscription.place, since))
+        }) else {
+            return;
+        };
+        session.is_paging.set(true);
+        spawn_local(self.clone().turn_page(part, place, since));
     }
 
     /// Asks for the next entries of a room in which it is behind.
@@ -120,21 +135,36 @@ impl Client {
             tokio::time::sleep(PAGE_RETRY).await;
         }
         // From here on nothing is awaited.
+        self.session().is_paging.set(false);
+        // It may have unsubscribed meanwhile, or been given the entries by a flush that was under way.
         let mut subscriptions = self.session().subscriptions.borrow_mut();
-        // It may have unsubscribed meanwhile, and subscribed again.
-        let subscription = subscriptions.iter_mut().find(|one| {
-            Rc::ptr_eq(&one.part, &part)
-                && one.place == place
-                && one.is_asking
-                && one.at() == since.seq
+        let subscription = subscriptions.iter_mut().find(|subscription| {
+            Rc::ptr_eq(&subscription.part, &part) && subscription.place == place
         });
-        let Some(subscription) = subscription else { return };
-        subscription.is_asking = false;
-        let Some(answer) = answer else { return self.connection.falls_behind() };
-        subscription.answered(&answer);
-        drop(subscriptions);
-        self.go_on(&part, answer);
+        if let (Some(answer), Some(subscription)) = (answer, subscription)
+            && subscription.is_behind() == Some(since)
+        {
+            subscription.answered(&answer);
+            drop(subscriptions);
+            self.go_on(&part, answer);
+        } else {
+            drop(subscriptions);
+        }
+        // It looks again, at this room and the others, when it has read what there is.
+        self.session().is_behind.set(true);
+        self.connection.wake();
     }
+}
+
+/// What became of a wish to follow a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subscribed {
+    /// It follows, or the connection has ended.
+    Done,
+    /// The log cannot be read now.
+    Unreadable,
+    /// The user's role in some room has changed meanwhile: it is to be looked at again.
+    Stale,
 }
 
 /// A member that is counted before it is one, and no longer if it does not become one.

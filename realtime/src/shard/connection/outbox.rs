@@ -60,6 +60,11 @@ impl Outbox {
         self.queue.is_empty() && self.urgent.is_empty()
     }
 
+    /// Whether its Close is said, or about to be.
+    pub(super) fn is_closing(&self) -> bool {
+        self.close != Close::No
+    }
+
     /// Whether there is anything to write.
     pub(super) fn has_work(&self) -> bool {
         !self.is_empty() || self.has_control()

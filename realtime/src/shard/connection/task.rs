@@ -142,7 +142,9 @@ impl Task {
         if let Some((_, code)) = ends.filter(|(at, _)| *at <= now) {
             return Err(End::Ours(code));
         }
-        if self.reader.is_paused() {
+        // One that does not read what it was told is as silent as any other.
+        let is_choked = self.connection.session().is_some_and(|session| session.is_choked.get());
+        if self.reader.is_paused() && !is_choked {
             self.heartbeat.pause(now);
         } else {
             self.heartbeat.resume(now);

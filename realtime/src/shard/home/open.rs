@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::{Answer, Asking, PAGE_BYTES};
 use crate::frame::{Opcode, encode};
 use crate::room::{Cursor, Head, Missed, Row};
@@ -14,29 +16,31 @@ pub(in crate::shard) struct Open {
     pub(super) pages: HashMap<u64, Vec<Asking>>,
     /// Whether a hole is about to be read.
     pub(super) is_repairing: bool,
+    /// How far it went at the last look.
+    pub(super) seen_seq: u64,
 }
 
 impl Open {
     /// A log that ends here.
     pub(super) fn new(head: Head) -> Self {
-        Self { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false }
+        Self { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false, seen_seq: 0 }
     }
 
     /// Answers, or tells behind which place the log is to be read.
     pub(super) fn answer(&mut self, asking: Asking) -> Option<u64> {
         let head = self.cursor.head();
         let Some(since) = asking.since else {
-            asking.answer(head, false, head.last_seq, &[]);
+            asking.answer(head, false, head.last_seq, Bytes::new());
             return None;
         };
         match self.cursor.after(since.epoch, since.seq, PAGE_BYTES) {
             Ok(rows) => {
                 let at = rows.last().map_or(since.seq, |row| row.seq);
-                asking.answer(head, false, at, &rows);
+                asking.answer(head, false, at, frames(&rows));
                 None
             }
             Err(Missed::Reset) => {
-                asking.answer(head, true, head.last_seq, &[]);
+                asking.answer(head, true, head.last_seq, Bytes::new());
                 None
             }
             Err(Missed::Read) => {
@@ -54,29 +58,34 @@ impl Open {
         }
     }
 
-    /// Gives a page to all who wait for it.
+    /// Gives a page to all who wait for it, encoded once.
     pub(super) fn turn_page(&mut self, behind: u64, head: Head, rows: &[Row]) {
-        for asking in self.pages.remove(&behind).unwrap_or_default() {
+        let Some(waiting) = self.pages.remove(&behind) else { return };
+        let (at, frames) = (rows.last().map_or(behind, |row| row.seq), frames(rows));
+        for asking in waiting {
             let ours = asking.since.is_some_and(|since| since.epoch == head.epoch);
             if !ours || behind + 1 < head.first_seq || behind > head.last_seq {
-                asking.answer(head, true, head.last_seq, &[]);
+                asking.answer(head, true, head.last_seq, Bytes::new());
             } else {
-                let at = rows.last().map_or(behind, |row| row.seq);
-                asking.answer(head, false, at, rows);
+                asking.answer(head, false, at, frames.clone());
             }
         }
     }
 }
 
+/// Entries, encoded.
+fn frames(rows: &[Row]) -> Bytes {
+    let bytes = rows.iter().map(|row| encode::size(row.json.len())).sum();
+    let mut frames = Vec::with_capacity(bytes);
+    for row in rows {
+        encode::append(&mut frames, Opcode::Text, &row.json);
+    }
+    frames.into()
+}
+
 impl Asking {
-    fn answer(self, head: Head, is_reset: bool, at: u64, rows: &[Row]) {
-        let mut frames =
-            Vec::with_capacity(rows.iter().map(|row| encode::size(row.json.len())).sum());
-        for row in rows {
-            encode::append(&mut frames, Opcode::Text, &row.json);
-        }
-        let answer = Answer { head, is_reset, at, frames: frames.into() };
-        if self.answer.send(answer).is_err() {
+    fn answer(self, head: Head, is_reset: bool, at: u64, frames: Bytes) {
+        if self.answer.send(Answer { head, is_reset, at, frames }).is_err() {
             tracing::debug!("who asked for a room's log has gone");
         }
     }

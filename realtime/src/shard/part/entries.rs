@@ -30,7 +30,7 @@ impl Entries {
             if self.ends.is_empty() {
                 self.first = seq;
             }
-            debug_assert_eq!(self.last() + 1, seq.max(1));
+            debug_assert!(self.joins(seq), "{} before {seq}", self.last());
             self.ends.push(u32::try_from(end).unwrap_or(u32::MAX));
         }
     }
@@ -43,6 +43,16 @@ impl Entries {
         self.messages += others.messages;
         let start = u32::try_from(start).unwrap_or(u32::MAX);
         self.ends.extend(others.ends.iter().map(|end| end.saturating_add(start)));
+    }
+
+    /// Whether an entry at this place follows; 0 is none, and follows anything.
+    pub(in crate::shard) fn joins(&self, seq: u64) -> bool {
+        seq == 0 || self.ends.is_empty() || self.last() + 1 == seq
+    }
+
+    /// The place of the first entry; 0 without one.
+    pub(in crate::shard) fn first(&self) -> u64 {
+        if self.ends.is_empty() { 0 } else { self.first }
     }
 
     /// The place of the last entry; of none, the one before the first.
@@ -88,6 +98,7 @@ mod tests {
         }
         let mut more = Entries::default();
         more.push(8, 4);
+        assert!(entries.joins(8) && entries.joins(0) && !entries.joins(9) && !entries.joins(7));
         entries.append(&more, 35);
         assert_eq!(entries.last(), 8);
         for (at, reach) in [

@@ -113,6 +113,14 @@ impl Waiting {
         }
     }
 
+    /// Whether it follows entries that are joined already; anything follows none.
+    pub(super) fn joins(&self, joined: &Entries) -> bool {
+        match self {
+            Self::Publish { seq, .. } => joined.joins(*seq),
+            Self::Deliver { entries, .. } => joined.joins(entries.first()),
+        }
+    }
+
     /// Who accounted it, and how many bytes.
     pub(in crate::shard) fn account(&self) -> (Sender, usize) {
         match self {

@@ -42,7 +42,8 @@ macro_rules! entries {
     ($condition:literal, $order:literal, $room:expr, $limit:expr, $bytes:expr $(, $argument:expr)*) => {
         sqlx::query_as!(
             Row,
-            r#"SELECT h.epoch, h.first_seq, h.last_seq, e.seq AS "seq?", e.kind AS "kind?", e.user_id,
+            r#"SELECT h.epoch, h.first_seq, h.last_seq, e.seq AS "seq?", e.kind AS "kind?",
+                      e.user_id AS "user_id?",
                       u.username AS "username?", e.key AS "key?", e.of_seq, e.body, e.at AS "at?"
                FROM room_heads h
                LEFT JOIN LATERAL (

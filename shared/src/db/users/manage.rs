@@ -34,6 +34,9 @@ pub enum Changed {
     NotFound,
     /// No administrator would be left.
     LastAdmin,
+    /// A role would be given, and the caller's sign-in is too long ago or has not proven the app that
+    /// they have.
+    NotRecent,
 }
 
 /// A transaction that alone changes who manages accounts, and this account.
@@ -48,7 +51,9 @@ pub(super) async fn begin(
 }
 
 /// Changes roles and status of an account, raises its version, ends its sessions when it is disabled,
-/// tells the nodes, writes the audit rows.
+/// tells the nodes, writes the audit rows. A role is given only by who signed in after `since` and has
+/// proven the app that they have: whoever finds an administrator's session open would else make another
+/// administrator, whose sign-in is recent.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], [`Error::Forbidden`], or a statement's.
@@ -57,6 +62,7 @@ pub async fn change(
     claims: &Claims,
     id: Uuid,
     wish: &Wish,
+    since: OffsetDateTime,
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Changed, Error> {
@@ -75,6 +81,13 @@ pub async fn change(
                       coalesce((SELECT array_agg(role ORDER BY role) FROM unnest($13::text[]) role),
                                roles) AS new_roles
                FROM target
+           ), stale AS (
+               SELECT FROM wish
+               WHERE NOT new_roles <@ roles
+                 AND NOT EXISTS (
+                     -- As for changes of one's own factors, in `factors`.
+                     SELECT FROM caller c JOIN sessions s ON s.id = c.session JOIN users u ON u.id = c.id
+                     WHERE s.created_at > $15 AND (s.proven_at IS NOT NULL OR NOT u.second_factor))
            ), last AS (
                SELECT FROM wish
                WHERE status = 'active' AND 'admin' = ANY(roles)
@@ -83,7 +96,7 @@ pub async fn change(
                                  WHERE r.role = 'admin' AND u.status = 'active' AND u.id <> wish.id)
            ), done AS (
                SELECT * FROM wish
-               WHERE NOT EXISTS (SELECT FROM last) AND (new_status <> status OR new_roles <> roles)
+               WHERE NOT EXISTS (SELECT FROM last) AND NOT EXISTS (SELECT FROM stale) AND (new_status <> status OR new_roles <> roles)
            ), taken AS (
                DELETE FROM user_roles r USING done
                WHERE r.user_id = done.id AND NOT r.role = ANY(done.new_roles)
@@ -112,6 +125,7 @@ pub async fn change(
                WHERE what.is_so
            )
            SELECT EXISTS (SELECT FROM permitted) AS "permitted!", EXISTS (SELECT FROM last) AS "last!",
+                  EXISTS (SELECT FROM stale) AS "stale!",
                   (SELECT count(pg_notify($14, 'user ' || id)) FROM done) AS "told!",
                   wish.id AS "id?", wish.username AS "username?", wish.display_name AS name,
                   wish.email AS address, wish.created_at AS "created_at?", new_status AS "status?",
@@ -124,7 +138,8 @@ pub async fn change(
         id,
         wish.status.map(Status::as_str),
         roles.as_deref(),
-        notices::REVOKED
+        notices::REVOKED,
+        since
     )
     .fetch_optional(&mut *transaction)
     .await?;
@@ -133,6 +148,9 @@ pub async fn change(
     let Some(row) = row else { return Ok(Changed::NotFound) };
     if row.last {
         return Ok(Changed::LastAdmin);
+    }
+    if row.stale {
+        return Ok(Changed::NotRecent);
     }
     let user = || {
         Some(User {

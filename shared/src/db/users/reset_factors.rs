@@ -66,7 +66,8 @@ pub async fn reset_factors(
                INSERT INTO audit (at, event, actor, subject, session, address, user_agent, request_id)
                SELECT $3, 'authn_factors_reset', caller.id, target.id, caller.session,
                       $7::text::inet, $8, $9
-               FROM caller, target WHERE may
+               FROM caller, target
+               WHERE target.id IN (SELECT user_id FROM app UNION SELECT user_id FROM keys)
            )
            SELECT EXISTS (SELECT FROM permitted) AS "permitted!", (SELECT may FROM target) AS may
            FROM caller"#,

@@ -59,6 +59,10 @@ async fn data_is_delivered_byte_for_byte() {
         found |= message.ends_with(&format!(r#","data":{data}}}"#));
     }
     assert!(found);
+    let history = r#"{"id":91,"command":"history","room":"general","after":1}"#;
+    crate::realtime::test_node::say(&mut ann.socket, history).await;
+    let told = crate::realtime::test_node::hear(&mut ann.socket).await.into_text().unwrap();
+    assert!(told.contains(&format!(r#","data":{data}}}"#)), "{told}");
 }
 
 #[tokio::test]

@@ -143,3 +143,32 @@ async fn with_another_epoch_clients_are_sent_to_connect_anew_and_told_reset() {
     publishes(&mut ann, ["new".to_owned()]).await;
     assert_eq!(seqs(&ann.entries("general", 1).await), [3]);
 }
+
+#[tokio::test]
+async fn who_is_behind_in_many_rooms_gets_all_of_each_and_is_not_cut() {
+    let settings = [("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off"), ("SHARDS", "2")];
+    let app = TestApp::with(&settings).await;
+    let mut ann = Client::of(&app, "ann").await;
+    let filler = "x".repeat(8_000);
+    let rooms: Vec<_> = (0..8).map(|n| format!("room-{n}")).collect();
+    for room in &rooms {
+        ann.does(json!({"command": "create", "room": room, "public": true})).await;
+        for _ in 0..60 {
+            ann.does(json!({"command": "publish", "room": room, "text": filler})).await;
+        }
+    }
+    app.user("bob").await;
+    let mut bob = Client::narrow(&app, &token(&app, "bob").await).await;
+    for room in &rooms {
+        let head = bob.does(json!({"command": "history", "room": room, "limit": 1})).await;
+        let since = json!({"epoch": head["epoch"], "seq": 0});
+        bob.does(json!({"command": "subscribe", "room": room, "since": since})).await;
+    }
+    let mut seen = std::collections::HashMap::new();
+    for _ in 0..8 * 61 {
+        let entry = bob.push().await;
+        let last = seen.entry(entry["room"].to_string()).or_insert(0);
+        assert_eq!(entry["seq"], *last + 1, "{}", entry["room"]);
+        *last += 1;
+    }
+}
