@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod aws_tools;
+mod check_rooms;
 mod create_user;
 mod db;
 mod import;
@@ -44,6 +45,8 @@ enum Command {
     Test(test::Arguments),
     /// Run any command with what the tests need: a debugger, psql, one test over and over.
     With(test::Given),
+    /// Look for what rooms lose while everything around them breaks.
+    CheckRooms(check_rooms::Arguments),
     /// Run the database alone, for `cargo lambda watch`.
     Db,
     /// Make a set of keys for a database given by `DATABASE_URL`.
@@ -77,6 +80,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Test(arguments) => test::test(machine, arguments).await,
         Command::With(given) => test::with(machine, given).await,
+        Command::CheckRooms(arguments) => check_rooms::check_rooms(machine, arguments).await,
         Command::Db => db::db(&choice).await,
         Command::Keys(arguments) => keys::keys(&choice, &arguments).await,
         Command::RotateKeys => rotate_keys::rotate_keys(&choice).await,

@@ -120,6 +120,18 @@ pub(super) async fn with(machine: &Machine, given: Given) -> anyhow::Result<Exit
     serve(machine, Signals::new()?, Vec::new(), &[given.words], Stdin::Ours).await
 }
 
+/// The same with further variables, and nothing to read.
+///
+/// # Errors
+/// As [`test()`].
+pub(super) async fn with_variables(
+    machine: &Machine,
+    words: Vec<OsString>,
+    variables: Vec<(String, String)>,
+) -> anyhow::Result<ExitCode> {
+    serve(machine, Signals::new()?, variables, &[words], Stdin::Closed).await
+}
+
 /// Starts the servers, runs the commands until one fails, ends the servers.
 async fn serve(
     machine: &Machine,

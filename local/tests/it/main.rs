@@ -6,11 +6,13 @@ mod app;
 mod authenticator;
 #[cfg(target_os = "linux")]
 mod aws;
+mod checker;
 mod contracts;
 mod database;
 mod discovery;
 mod docs;
 mod enrolled;
+mod faulty;
 mod housekeeping;
 mod input;
 mod keys;

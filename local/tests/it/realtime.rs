@@ -11,6 +11,6 @@ mod limits;
 mod redis;
 mod relay;
 mod shards;
-mod test_node;
+pub(crate) mod test_node;
 mod upgrade;
-mod v1;
+pub(crate) mod v1;

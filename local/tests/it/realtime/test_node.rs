@@ -29,7 +29,7 @@ pub(super) struct TestNode {
 }
 
 /// A client's socket.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 /// Waits for something, but not for ever.
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

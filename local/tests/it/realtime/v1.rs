@@ -1,7 +1,7 @@
 //! `keywire.v1`: rooms, the log and resume, over real sockets.
 
 mod access;
-mod client;
+pub(crate) mod client;
 mod log;
 mod races;
 mod resume;

@@ -33,6 +33,11 @@ impl Given {
         given
     }
 
+    /// The owner's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.database.url
+    }
+
     /// A `cargo dev` command.
     pub(crate) fn dev(&self) -> Command {
         let mut command = dev(self.dir.path());

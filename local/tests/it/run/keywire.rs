@@ -1,5 +1,6 @@
 //! The built program, started as a process of its own.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -18,7 +19,11 @@ use super::LONG;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keywire");
 
 /// How to start a copy.
-pub(crate) struct Start(std::process::Command);
+pub(crate) struct Start {
+    command: std::process::Command,
+    /// Where what it says on standard error is written, if that is not kept for [`Refused`].
+    log: Option<PathBuf>,
+}
 
 /// A copy that said it is ready.
 pub(crate) struct Keywire {
@@ -64,18 +69,23 @@ impl Start {
                 ("DATABASE_TIMEOUT", "20s"),
             ])
             .current_dir(dir);
-        Self(command)
+        Self { command, log: None }
+    }
+
+    /// With its log at the end of a file: one that says much would wait for whoever reads it.
+    pub(crate) fn log_to(self, file: &Path) -> Self {
+        Self { log: Some(file.to_owned()), ..self }
     }
 
     /// With this variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
-        self.0.env(name, value);
+        self.command.env(name, value);
         self
     }
 
     /// Without this variable.
     pub(crate) fn without(mut self, name: &str) -> Self {
-        self.0.env_remove(name);
+        self.command.env_remove(name);
         self
     }
 
@@ -83,9 +93,9 @@ impl Start {
     pub(crate) fn under_closed_umask(self) -> Self {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "umask 077; exec \"$0\"", PROGRAM]).env_clear();
-        command.envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(self.0.get_current_dir().unwrap());
-        Self(command)
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.command.get_current_dir().unwrap());
+        Self { command, ..self }
     }
 
     /// As an ordinary user, from a copy of the program that this user can reach.
@@ -93,15 +103,19 @@ impl Start {
         let copy: PathBuf = dir.join("keywire");
         std::fs::copy(PROGRAM, &copy).unwrap();
         let mut command = std::process::Command::new(copy);
-        let given = self.0.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let given = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
         command.env_clear().envs(given).current_dir(dir).uid(account.uid).gid(account.gid);
-        Self(command)
+        Self { command, ..self }
     }
 
     /// Starts it and waits for nothing.
     pub(crate) fn spawn(mut self) -> Child {
-        self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Command::from(self.0).kill_on_drop(true).spawn().unwrap()
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(file) = &self.log {
+            let file = File::options().create(true).append(true).open(file);
+            self.command.stderr(file.unwrap());
+        }
+        Command::from(self.command).kill_on_drop(true).spawn().unwrap()
     }
 
     /// Starts it and waits until it is ready.

@@ -1,6 +1,7 @@
 //! A client that speaks `keywire.v1`.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,8 +14,8 @@ use crate::app::TestApp;
 use crate::realtime::test_node::{Socket, close_code, hear, say, soon};
 
 /// A connection, and what was pushed to it and not looked at yet.
-pub(super) struct Client {
-    pub(super) socket: Socket,
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
     pushes: VecDeque<Value>,
     /// Replies that came before they were waited for: publishes are answered as they are stored.
     replies: HashMap<u64, Value>,
@@ -22,19 +23,19 @@ pub(super) struct Client {
 }
 
 /// A fresh sign-in's access token.
-pub(super) async fn token(app: &TestApp, name: &str) -> String {
+pub(crate) async fn token(app: &TestApp, name: &str) -> String {
     let answer = app.login(name, "password123").await;
     answer.body["access_token"].as_str().unwrap().to_owned()
 }
 
 /// A handshake with these subprotocols, and this token in the header.
-pub(super) async fn handshake(
-    app: &TestApp,
+pub(crate) async fn handshake(
+    address: SocketAddr,
     stream: TcpStream,
     protocols: &str,
     token: Option<&str>,
 ) -> Result<Socket, Error> {
-    let mut request = format!("ws://{}/ws", app.address).into_client_request().unwrap();
+    let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
     if let Some(token) = token {
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -45,13 +46,13 @@ pub(super) async fn handshake(
 }
 
 /// The subprotocols of a browser that brings a token.
-pub(super) fn entry(token: &str) -> String {
+pub(crate) fn entry(token: &str) -> String {
     format!("keywire.v1, keywire.bearer.{}", URL_SAFE_NO_PAD.encode(token))
 }
 
 impl Client {
     /// Signed in as this user, who is registered if need be.
-    pub(super) async fn of(app: &TestApp, name: &str) -> Self {
+    pub(crate) async fn of(app: &TestApp, name: &str) -> Self {
         if app.login(name, "password123").await.status != 200 {
             app.user(name).await;
         }
@@ -59,27 +60,32 @@ impl Client {
     }
 
     /// Signed in with this token.
-    pub(super) async fn with(app: &TestApp, token: &str) -> Self {
-        let stream = TcpStream::connect(app.address).await.unwrap();
-        Self::on(handshake(app, stream, "keywire.v1", Some(token)).await.unwrap()).await
+    pub(crate) async fn with(app: &TestApp, token: &str) -> Self {
+        Self::at(app.address, token).await
+    }
+
+    /// The same, of a node at this address.
+    pub(crate) async fn at(address: SocketAddr, token: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::on(handshake(address, stream, "keywire.v1", Some(token)).await.unwrap()).await
     }
 
     /// The same on a socket whose receive buffer is small, so that not reading is soon felt.
-    pub(super) async fn narrow(app: &TestApp, token: &str) -> Self {
+    pub(crate) async fn narrow(app: &TestApp, token: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
         let stream = socket.connect(app.address).await.unwrap();
-        Self::on(handshake(app, stream, "keywire.v1", Some(token)).await.unwrap()).await
+        Self::on(handshake(app.address, stream, "keywire.v1", Some(token)).await.unwrap()).await
     }
 
     /// Not signed in.
-    pub(super) async fn stranger(app: &TestApp) -> Self {
+    pub(crate) async fn stranger(app: &TestApp) -> Self {
         let stream = TcpStream::connect(app.address).await.unwrap();
-        Self::on(handshake(app, stream, "keywire.v1", None).await.unwrap()).await
+        Self::on(handshake(app.address, stream, "keywire.v1", None).await.unwrap()).await
     }
 
     /// On a socket whose handshake is done.
-    pub(super) async fn on(socket: Socket) -> Self {
+    pub(crate) async fn on(socket: Socket) -> Self {
         let mut client =
             Self { socket, pushes: VecDeque::new(), replies: HashMap::new(), next_id: 1 };
         let welcome = client.next().await;
@@ -89,12 +95,12 @@ impl Client {
     }
 
     /// The `welcome`.
-    pub(super) fn welcome(&mut self) -> Value {
+    pub(crate) fn welcome(&mut self) -> Value {
         self.pushes.pop_front().unwrap()
     }
 
     /// Sends a command and does not wait; its number.
-    pub(super) async fn send(&mut self, mut command: Value) -> u64 {
+    pub(crate) async fn send(&mut self, mut command: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         command["id"] = json!(id);
@@ -103,7 +109,7 @@ impl Client {
     }
 
     /// The next message of the node, whatever it is.
-    pub(super) async fn any(&mut self) -> Value {
+    pub(crate) async fn any(&mut self) -> Value {
         self.pushes.clear();
         self.next().await
     }
@@ -116,7 +122,7 @@ impl Client {
     }
 
     /// The reply to a command; pushes that come before it are kept.
-    pub(super) async fn reply(&mut self, id: u64) -> Result<Value, Value> {
+    pub(crate) async fn reply(&mut self, id: u64) -> Result<Value, Value> {
         loop {
             let mut message = match self.replies.remove(&id) {
                 Some(reply) => reply,
@@ -139,26 +145,26 @@ impl Client {
     }
 
     /// Sends a command and waits for its reply.
-    pub(super) async fn ask(&mut self, command: Value) -> Result<Value, Value> {
+    pub(crate) async fn ask(&mut self, command: Value) -> Result<Value, Value> {
         let id = self.send(command).await;
         self.reply(id).await
     }
 
     /// The same, which succeeds.
-    pub(super) async fn does(&mut self, command: Value) -> Value {
+    pub(crate) async fn does(&mut self, command: Value) -> Value {
         let said = command.to_string();
         self.ask(command).await.unwrap_or_else(|error| panic!("{said}: {error}"))
     }
 
     /// The same, which is refused; the code.
-    pub(super) async fn is_refused(&mut self, command: Value) -> String {
+    pub(crate) async fn is_refused(&mut self, command: Value) -> String {
         let said = command.to_string();
         let error = self.ask(command).await.expect_err(&said);
         error["code"].as_str().unwrap().to_owned()
     }
 
     /// The next push but `welcome`.
-    pub(super) async fn push(&mut self) -> Value {
+    pub(crate) async fn push(&mut self) -> Value {
         while let Some(push) = self.pushes.pop_front() {
             if push["push"] != "welcome" {
                 return push;
@@ -170,7 +176,7 @@ impl Client {
     }
 
     /// So many entries of a room; others fail the test.
-    pub(super) async fn entries(&mut self, room: &str, count: usize) -> Vec<Value> {
+    pub(crate) async fn entries(&mut self, room: &str, count: usize) -> Vec<Value> {
         let mut entries = Vec::new();
         while entries.len() < count {
             let entry = self.push().await;
@@ -181,23 +187,23 @@ impl Client {
     }
 
     /// What was pushed and not looked at.
-    pub(super) fn unread(&mut self) -> Vec<Value> {
+    pub(crate) fn unread(&mut self) -> Vec<Value> {
         self.pushes.drain(..).filter(|push| push["push"] != "welcome").collect()
     }
 
     /// Reads on until the node closes; the code.
-    pub(super) async fn close_code(&mut self) -> u16 {
+    pub(crate) async fn close_code(&mut self) -> u16 {
         close_code(&mut self.socket).await
     }
 }
 
 /// The places of entries.
-pub(super) fn seqs(entries: &[Value]) -> Vec<u64> {
+pub(crate) fn seqs(entries: &[Value]) -> Vec<u64> {
     entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect()
 }
 
 /// A public room of Ann's; she is connected.
-pub(super) async fn ann_with_room(app: &TestApp, room: &str) -> Client {
+pub(crate) async fn ann_with_room(app: &TestApp, room: &str) -> Client {
     let mut ann = Client::of(app, "ann").await;
     ann.does(json!({"command": "create", "room": room, "public": true})).await;
     ann

@@ -26,7 +26,7 @@ async fn a_token_signs_in_by_header_by_subprotocol_and_by_command() {
     assert_eq!(welcome["limits"]["message_bytes"], 65_536);
     assert!(welcome.get("sign_in_ms").is_none());
     let stream = TcpStream::connect(app.address).await.unwrap();
-    let socket = handshake(&app, stream, &entry(&token), None).await.unwrap();
+    let socket = handshake(app.address, stream, &entry(&token), None).await.unwrap();
     assert_eq!(Client::on(socket).await.welcome()["user"]["username"], "ann");
     let mut by_command = Client::stranger(&app).await;
     assert_eq!(by_command.welcome()["sign_in_ms"], 10_000);
@@ -41,11 +41,11 @@ async fn a_token_signs_in_by_header_by_subprotocol_and_by_command() {
 async fn a_wrong_token_is_401_by_header_4401_by_subprotocol_and_an_error_by_command() {
     let app = app(&[]).await;
     let stream = TcpStream::connect(app.address).await.unwrap();
-    let refused = handshake(&app, stream, "keywire.v1", Some("a.b.c")).await;
+    let refused = handshake(app.address, stream, "keywire.v1", Some("a.b.c")).await;
     assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 401));
     for entry in [entry("a.b.c"), "keywire.v1, keywire.bearer.!".to_owned()] {
         let stream = TcpStream::connect(app.address).await.unwrap();
-        let mut socket = handshake(&app, stream, &entry, None).await.unwrap();
+        let mut socket = handshake(app.address, stream, &entry, None).await.unwrap();
         assert_eq!(close_code(&mut socket).await, 4401, "{entry}");
     }
     let mut client = Client::stranger(&app).await;
@@ -63,7 +63,7 @@ async fn an_ended_session_signs_nobody_in() {
     let ended = json!({"command": "auth", "token": token});
     assert_eq!(client.is_refused(ended).await, "session_revoked");
     let stream = TcpStream::connect(app.address).await.unwrap();
-    let mut socket = handshake(&app, stream, &entry(&token), None).await.unwrap();
+    let mut socket = handshake(app.address, stream, &entry(&token), None).await.unwrap();
     assert_eq!(close_code(&mut socket).await, 4403);
 }
 
@@ -104,7 +104,7 @@ async fn sockets_of_one_user_are_counted_however_they_sign_in() {
     let mut first = Client::stranger(&app).await;
     first.does(json!({"command": "auth", "token": token})).await;
     let stream = TcpStream::connect(app.address).await.unwrap();
-    let refused = handshake(&app, stream, "keywire.v1", Some(&token)).await;
+    let refused = handshake(app.address, stream, "keywire.v1", Some(&token)).await;
     assert!(matches!(refused, Err(Error::Http(answer)) if answer.status() == 503));
     let mut second = Client::stranger(&app).await;
     second.send(json!({"command": "auth", "token": token})).await;
