@@ -2,6 +2,7 @@
 
 mod access;
 pub(crate) mod client;
+mod faults;
 mod log;
 mod races;
 mod resume;
