@@ -27,7 +27,7 @@ use crate::pressure::ENTRY_BYTES;
 use crate::protocol::{Entry, ErrorCode, Name, Refusal, Sender, encode_entry};
 use crate::room::{Effect, Head, Row};
 use crate::settings;
-use crate::shard::home::{News, PAGE_BYTES};
+use crate::shard::home::News;
 use crate::shard::link::{self, Envelope};
 
 /// A handle on it. Cheap to clone.
@@ -135,19 +135,24 @@ impl Store {
     pub(crate) fn read(&self, node: &Arc<Shared>, room: &Arc<Room>, behind: Option<u64>) {
         let (store, node, room) = (self.clone(), Arc::clone(node), Arc::clone(room));
         self.runtime.spawn(async move {
-            let news = News::Read(behind, store.replay(&room, behind).await);
+            let news = News::Read(behind, store.replay(&room, behind, node.page_bytes()).await);
             send(&node, &room, news);
         });
     }
 
-    async fn replay(&self, room: &Room, behind: Option<u64>) -> Option<(Head, Vec<Row>)> {
+    async fn replay(
+        &self,
+        room: &Room,
+        behind: Option<u64>,
+        page: usize,
+    ) -> Option<(Head, Vec<Row>)> {
         let (db, id) = (&self.db, room.id.0);
         let read = match behind {
             None => db.run(entries::since(db.pool(), id, None, 0)).await,
             Some(behind) => {
                 let from = entries::From::After(place(behind));
-                let limit = i64::try_from(PAGE_BYTES / entries::ROW_BYTES).unwrap_or(i64::MAX);
-                db.run(entries::page(db.pool(), id, from, limit, PAGE_BYTES)).await
+                let limit = i64::try_from(page / entries::ROW_BYTES).unwrap_or(i64::MAX);
+                db.run(entries::page(db.pool(), id, from, limit, page)).await
             }
         };
         match read {

@@ -8,7 +8,6 @@ use super::Outcome;
 use crate::auth::Identity;
 use crate::protocol::{ErrorCode, History, Name, Refusal};
 use crate::shard::client::Client;
-use crate::shard::home::PAGE_BYTES;
 use crate::store::{Store, place, seq};
 
 /// The `ok` of `history`. The entries are written as they are: read as JSON values they would not be the
@@ -40,8 +39,9 @@ pub(super) async fn history(
         (None, Some(after)) => From::After(place(after)),
         (None, None) => From::End,
     };
+    let bytes = client.node().page_bytes();
     let read = store.ask(async move |store| {
-        log::page(store.db.pool(), room.id, from, i64::from(page.limit), PAGE_BYTES).await
+        log::page(store.db.pool(), room.id, from, i64::from(page.limit), bytes).await
     });
     let replay = read.await?.ok_or(ErrorCode::RoomNotFound)?;
     let mut entries = Vec::new();

@@ -14,6 +14,9 @@ use crate::settings::Settings;
 use crate::shard::link::{Envelope, Links, Sender};
 use crate::store::Store;
 
+/// Most bytes of entries at once, also where queues are long. No setting: more would only be held longer.
+const PAGE_BYTES: usize = 64 * 1024;
+
 /// What all shards share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -71,6 +74,12 @@ impl Shared {
     /// What holds for the queue of each connection now.
     pub(crate) fn rules(&self) -> &Rules {
         if self.hurried.load(Ordering::Relaxed) { &self.hurried_rules } else { &self.rules }
+    }
+
+    /// Bytes of entries that a member gets at once while it catches up: a quarter of its queue at most, which
+    /// has room for them when they come.
+    pub(crate) fn page_bytes(&self) -> usize {
+        PAGE_BYTES.min(self.rules().cap / 4)
     }
 
     /// Sends something of which `bytes` are accounted until [`Self::arrived`].

@@ -29,8 +29,6 @@ use crate::publication::Kind;
 use crate::room::{Effect, Head, Row};
 use crate::store::Store;
 
-/// Bytes of entries that a member gets at once while it catches up.
-pub(crate) const PAGE_BYTES: usize = 64 * 1024;
 /// How long a hole may stay before it is read: mostly it fills by itself.
 const HOLE_PATIENCE: Duration = Duration::from_millis(50);
 /// How long after a read that failed it is tried again.
@@ -100,7 +98,7 @@ impl Part {
             }
             Log::Opening { asking: others, .. } => others.push(asking),
             Log::Open(open) => {
-                if let Some(since) = open.answer(asking) {
+                if let Some(since) = open.answer(asking, shard.shared.page_bytes()) {
                     drop(log);
                     shard.read(&self.room, Some(since));
                 }

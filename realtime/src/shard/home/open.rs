@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Answer, Asking, PAGE_BYTES};
+use super::{Answer, Asking};
 use crate::frame::{Opcode, encode};
 use crate::room::{Cursor, Head, Missed, Row};
 
@@ -26,14 +26,14 @@ impl Open {
         Self { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false, seen_seq: 0 }
     }
 
-    /// Answers, or tells behind which place the log is to be read.
-    pub(super) fn answer(&mut self, asking: Asking) -> Option<u64> {
+    /// Answers with about so many bytes, or tells behind which place the log is to be read.
+    pub(super) fn answer(&mut self, asking: Asking, page: usize) -> Option<u64> {
         let head = self.cursor.head();
         let Some(since) = asking.since else {
             asking.answer(head, false, head.last_seq, Bytes::new());
             return None;
         };
-        match self.cursor.after(since.epoch, since.seq, PAGE_BYTES) {
+        match self.cursor.after(since.epoch, since.seq, page) {
             Ok(rows) => {
                 let at = rows.last().map_or(since.seq, |row| row.seq);
                 asking.answer(head, false, at, frames(&rows));

@@ -11,7 +11,7 @@ use crate::db::Error;
 /// Most rooms that one statement asks for the head of.
 pub const HEADS: usize = 1_000;
 /// What an entry counts beside its body, against the bytes of a page: its fields, in a frame.
-pub const ROW_BYTES: usize = 128;
+pub const ROW_BYTES: usize = 256;
 
 /// A head, and the entries that were asked for, by number.
 #[derive(Debug, Clone, PartialEq, Eq)]
