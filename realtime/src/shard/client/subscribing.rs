@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use shared::db::members::Role;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -40,7 +41,7 @@ impl Client {
         let seat = Seat::take(Arc::clone(&room), self.shard.index);
         let answer = match room.keeping {
             Keeping::Durable => match self.ask(&room, since).await {
-                Some(answer) => Some(answer),
+                Some(answer) => Some(self.taken(since, answer)),
                 None => return Subscribed::Unreadable,
             },
             Keeping::Ephemeral | Keeping::Plain => None,
@@ -67,6 +68,17 @@ impl Client {
             self.go_on(&part, answer);
         }
         Subscribed::Done
+    }
+
+    /// What of an answer it takes now: while much waits for its socket, the entries come when it has read
+    /// that. A page was asked for when little waited, and other rooms go on meanwhile.
+    fn taken(&self, since: Option<Since>, answer: Answer) -> Answer {
+        match since {
+            Some(since) if !answer.frames.is_empty() && self.is_slow() => {
+                Answer { at: since.seq, frames: Bytes::new(), ..answer }
+            }
+            _ => answer,
+        }
     }
 
     /// Tells it what follows in a room.
@@ -144,6 +156,7 @@ impl Client {
         if let (Some(answer), Some(subscription)) = (answer, subscription)
             && subscription.is_behind() == Some(since)
         {
+            let answer = self.taken(Some(since), answer);
             subscription.answered(&answer);
             drop(subscriptions);
             self.go_on(&part, answer);

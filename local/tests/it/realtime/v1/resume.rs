@@ -1,5 +1,7 @@
 //! Going on where one left off.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use shared::db::log;
@@ -60,6 +62,35 @@ async fn much_that_was_missed_comes_in_pages_while_more_is_said() {
     bob.does(since(&epoch, 0)).await;
     publishes(&mut ann, (601..=700).map(|n| format!("{n} {filler}"))).await;
     assert_eq!(seqs(&bob.entries("general", 700).await), (1..=700).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_was_missed_comes_in_pages_that_a_short_queue_holds() {
+    let app = TestApp::with(&[("QUEUE_BYTES", "64KiB"), ("MESSAGE_BYTES", "16KiB")]).await;
+    let rooms = ["a", "b", "c"];
+    let mut ann = Client::of(&app, "ann").await;
+    app.user("bob").await;
+    let mut bob = Client::narrow(&app, &token(&app, "bob").await).await;
+    for room in rooms {
+        ann.does(json!({"command": "create", "room": room, "public": true})).await;
+        for _ in 0..60 {
+            let text = "x".repeat(8_000);
+            ann.does(json!({"command": "publish", "room": room, "text": text})).await;
+        }
+    }
+    for room in rooms {
+        let end = ann.does(json!({"command": "subscribe", "room": room})).await;
+        let since = json!({"epoch": end["epoch"], "seq": 0});
+        bob.does(json!({"command": "subscribe", "room": room, "since": since})).await;
+    }
+    let mut places = HashMap::<String, Vec<u64>>::new();
+    for _ in 0..3 * 61 {
+        let entry = bob.push().await;
+        let room = places.entry(entry["room"].as_str().unwrap().to_owned()).or_default();
+        room.push(entry["seq"].as_u64().unwrap());
+    }
+    let all: Vec<_> = (1..=61).collect();
+    assert!(places.len() == 3 && places.values().all(|seqs| *seqs == all), "{places:?}");
 }
 
 #[tokio::test]
@@ -164,7 +195,7 @@ async fn who_is_behind_in_many_rooms_gets_all_of_each_and_is_not_cut() {
         let since = json!({"epoch": head["epoch"], "seq": 0});
         bob.does(json!({"command": "subscribe", "room": room, "since": since})).await;
     }
-    let mut seen = std::collections::HashMap::new();
+    let mut seen = HashMap::new();
     for _ in 0..8 * 61 {
         let entry = bob.push().await;
         let last = seen.entry(entry["room"].to_string()).or_insert(0);
