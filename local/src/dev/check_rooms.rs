@@ -12,7 +12,7 @@ use crate::settings::Machine;
 const CHECKER: [&str; 9] = [
     "cargo",
     "test",
-    "--package=local",
+    "--workspace",
     "--test=it",
     "--",
     "--exact",
