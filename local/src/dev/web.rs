@@ -38,10 +38,10 @@ const E2E_TESTS: [&str; 2] = ["client.test.js", "passkey.test.js"];
 const PROJECTS: [&str; 3] = ["tsconfig.json", "tsconfig.types.json", "tsconfig.test.json"];
 /// Where the client and its tests are built.
 const BUILT: [&str; 2] = ["dist", ".build"];
-/// The oldest Node that runs them.
-const NODE: u32 = 20;
+/// The oldest Node that runs them, major and minor.
+const NODE: (u32, u32) = (20, 14);
 /// The oldest Node that has a WebSocket without being asked.
-const NODE_WITH_WEBSOCKET: u32 = 22;
+const NODE_WITH_WEBSOCKET: (u32, u32) = (22, 0);
 /// The browsers that do, in order of preference.
 const BROWSERS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -68,7 +68,8 @@ pub(super) async fn provide(browser: Option<PathBuf>) -> anyhow::Result<Provided
     if check_node().await? < NODE_WITH_WEBSOCKET {
         node.push("--experimental-websocket".into());
     }
-    node.push("--test".into());
+    // A test that fails may leave a server open, which would keep its process for ever.
+    node.extend(["--test".into(), "--test-force-exit".into()]);
     let checkout = settings::checkout();
     let progress = Progress::new();
     for (dir, lock) in PACKAGES {
@@ -89,19 +90,19 @@ pub(super) async fn provide(browser: Option<PathBuf>) -> anyhow::Result<Provided
     Ok(Provided { node, files, variables })
 }
 
-/// The major version of Node.
-async fn check_node() -> anyhow::Result<u32> {
-    let needed = "the tests of the web's side need Node 20 or newer with npm (apt-get install nodejs npm, \
+/// The version of Node, major and minor.
+async fn check_node() -> anyhow::Result<(u32, u32)> {
+    let needed = "the tests of the web's side need Node 20.14 or newer with npm (apt-get install nodejs npm, \
                   brew install node)";
     let mut node = Command::new("node");
     node.args(["-p", "process.versions.node"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let output = child::output(node, None).await.context(needed)?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
-    let major = major.filter(|major| *major >= NODE);
-    let major = major.with_context(|| format!("{needed}; this one is {version:?}"))?;
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    let found = numbers.next().zip(numbers.next()).filter(|found| *found >= NODE);
+    let found = found.with_context(|| format!("{needed}; this one is {version:?}"))?;
     ensure!(runs("npm"), "{needed}; there is no npm");
-    Ok(major)
+    Ok(found)
 }
 
 /// Installs them exactly as the lock file says, once.

@@ -14,6 +14,7 @@ const timeout = 180_000;
 
 let keywire: Keywire;
 const clients: Client[] = [];
+const proxies: Proxy[] = [];
 
 before(async () => {
   if (skip) return;
@@ -23,8 +24,16 @@ before(async () => {
 
 after(async () => {
   for (const client of clients) client.close();
+  for (const proxy of proxies) await proxy.stop();
   await keywire?.stop();
 });
+
+/** A way to the node that can be cut. */
+async function way(): Promise<Proxy> {
+  const proxy = await Proxy.start(Number(new URL(keywire.url).port));
+  proxies.push(proxy);
+  return proxy;
+}
 
 /** A client of a user, which signs in whenever a token is asked for. */
 function connect(user: string, options: Partial<ClientOptions> = {}): Client {
@@ -129,7 +138,7 @@ test('an ephemeral room tells who is there', { skip, timeout }, async () => {
 });
 
 test('what was said meanwhile is told after a reconnect, once and in order', { skip, timeout }, async () => {
-  const proxy = await Proxy.start(Number(new URL(keywire.url).port));
+  const proxy = await way();
   const [ann, bob] = [connect('ann', { url: proxy.url }), connect('bob')];
   await ann.create('resume', { public: true });
   await bob.room('resume').join();
@@ -147,17 +156,17 @@ test('what was said meanwhile is told after a reconnect, once and in order', { s
   const { seq: first = 0 } = entries[0] ?? {};
   assert.deepEqual(entries.map(({ seq }) => seq), Array.from({ length: 150 }, (_, n) => first + n));
   assert.deepEqual(entries, (await log(room)).slice(-150));
-  await proxy.stop();
 });
 
 test('1,000 messages through 20 drops: none is lost, none doubled', { skip, timeout }, async () => {
-  const proxy = await Proxy.start(Number(new URL(keywire.url).port));
+  const proxy = await way();
   const [ann, bob] = [connect('ann', { url: proxy.url, queueLimit: MESSAGES }), connect('bob')];
   await ann.create('drops', { public: true });
   const [hers, his] = [ann.room('drops'), bob.room('drops')];
   await Promise.all([hers.subscribe(), his.subscribe()]);
   const [sent, seen] = [record(hers), record(his)];
   let acknowledged = 0;
+  let cuts = 0;
   let drops = 0;
   ann.on('state', ({ name }) => {
     drops += name === 'waiting' ? 1 : 0;
@@ -165,8 +174,11 @@ test('1,000 messages through 20 drops: none is lost, none doubled', { skip, time
   const outcomes = await Promise.all(Array.from({ length: MESSAGES }, async (_, n) => {
     const published = await hers.publish(`${n}`);
     acknowledged += 1;
-    // At once, or in the middle of what is said next.
-    if (acknowledged % (MESSAGES / DROPS) === MESSAGES / DROPS / 2) proxy.cut((acknowledged % 7) * 40);
+    // One cut after the other, the last long before the end; at once, or in the middle of what is said next.
+    if (cuts === drops && cuts < DROPS && acknowledged > cuts * 30) {
+      proxy.cut((cuts % 7) * 40);
+      cuts += 1;
+    }
     return published;
   }));
   for (const [room, entries] of [[hers, sent], [his, seen]] as const) {
@@ -177,7 +189,6 @@ test('1,000 messages through 20 drops: none is lost, none doubled', { skip, time
   assert.deepEqual([sent, seen], [stored, stored]);
   const texts = new Map(stored.map(({ seq, text }) => [seq, text]));
   for (const [n, { seq }] of outcomes.entries()) assert.equal(texts.get(seq), `${n}`);
-  await proxy.stop();
 });
 
 test('a socket outlives its token, because it is renewed in band', { skip, timeout }, async () => {
