@@ -17,7 +17,7 @@ use shared::db::{self, Database};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-pub(crate) use append::{Appended, refusal};
+pub(crate) use append::{Appended, effect_of, refusal};
 
 use crate::auth::{Auth, Identity};
 use crate::hub::{Keeping, Room, RoomId, Shared};
@@ -158,7 +158,7 @@ impl Store {
         match read {
             Ok(Some(replay)) => {
                 let rows = replay.entries.iter().map(|entry| Self::row(room, entry));
-                Some((head(&replay.head), rows.collect::<Result<_, _>>().ok()?))
+                Some((head(&replay.head), rows.collect()))
             }
             Ok(None) => None,
             Err(error) => {
@@ -189,12 +189,13 @@ impl Store {
         });
     }
 
-    fn row(room: &Room, entry: &entries::Entry) -> serde_json::Result<Row> {
-        let json = Self::encode(&room.name, entry)?;
-        Ok(Row { seq: seq(entry.seq), json: json.into(), effect: effect(entry) })
+    fn row(room: &Room, entry: &entries::Entry) -> Row {
+        let json = Self::json(&room.name, entry).into();
+        Row { seq: seq(entry.seq), json, effect: effect(entry) }
     }
 
-    fn encode(room: &str, entry: &entries::Entry) -> serde_json::Result<Vec<u8>> {
+    /// The JSON of an entry.
+    pub(crate) fn json(room: &str, entry: &entries::Entry) -> Vec<u8> {
         let user = entry.user.as_ref();
         let user = user.map(|user| Sender { id: user.id, username: user.username.clone() });
         let entry = Entry {
@@ -207,14 +208,6 @@ impl Store {
             body: entry.body.as_deref(),
         };
         encode_entry(room, &entry)
-    }
-
-    /// The JSON of an entry.
-    ///
-    /// # Errors
-    /// `internal`, which does not happen: all of it can be written as JSON.
-    pub(crate) fn json(room: &str, entry: &entries::Entry) -> Result<Vec<u8>, Refusal> {
-        Self::encode(room, entry).map_err(|_| ErrorCode::Internal.into())
     }
 
     /// Tells all shards what a user is in a room from now on.

@@ -6,7 +6,7 @@ use shared::db::log::{self, From};
 
 use super::Outcome;
 use crate::auth::Identity;
-use crate::protocol::{ErrorCode, History, Name, Refusal};
+use crate::protocol::{ErrorCode, History, Name};
 use crate::shard::client::Client;
 use crate::store::{Store, place, seq};
 
@@ -46,9 +46,9 @@ pub(super) async fn history(
     let replay = read.await?.ok_or(ErrorCode::RoomNotFound)?;
     let mut entries = Vec::new();
     for entry in &replay.entries {
-        let json = Store::json(name.as_str(), entry)?;
-        let text = String::from_utf8(json).map_err(|_| Refusal::from(ErrorCode::Internal))?;
-        entries.push(RawValue::from_string(text).map_err(|_| Refusal::from(ErrorCode::Internal))?);
+        let json = String::from_utf8(Store::json(name.as_str(), entry)).ok();
+        let json = json.and_then(|json| RawValue::from_string(json).ok());
+        entries.push(json.ok_or(ErrorCode::Internal)?);
     }
     let head = replay.head;
     Ok(Page {

@@ -1,5 +1,7 @@
 //! `publish`, `edit` and `delete`.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use shared::db::log::NewEntry;
 use shared::db::members::Role;
@@ -7,11 +9,10 @@ use uuid::Uuid;
 
 use super::{Outcome, reply};
 use crate::auth::Identity;
-use crate::hub::Keeping;
+use crate::hub::{Keeping, Room};
 use crate::protocol::{Content, Entry, ErrorCode, Name, encode_entry};
 use crate::shard::client::{Client, Wait};
 use crate::store::{Appended, Store, place};
-use std::sync::Arc;
 
 /// Publishes. In a room that the connection is subscribed to, several are under way at once.
 ///
@@ -27,8 +28,9 @@ pub(super) fn publish(
 ) -> Result<(), Wait> {
     let it = client.clone();
     let Some((room, role)) = client.subscribed(name.as_str()) else {
+        let entry = NewEntry::Message { body: content.0.into() };
         client.run(async move {
-            let outcome = elsewhere(&it, &identity, &name, key, content).await;
+            let outcome = append(&it, &identity, &name, key, entry).await;
             reply(&it, id, outcome);
         });
         return Ok(());
@@ -53,7 +55,7 @@ fn ephemeral(
     client: &Client,
     id: u64,
     identity: &Identity,
-    room: &Arc<crate::hub::Room>,
+    room: &Arc<Room>,
     role: Option<Role>,
     key: Uuid,
     content: &Content,
@@ -72,21 +74,9 @@ fn ephemeral(
         of: None,
         body: Some(&content.0),
     };
-    let Ok(json) = encode_entry(&room.name, &entry) else { return Ok(()) };
-    client.publish(room, &json)?;
+    client.publish(room, &encode_entry(&room.name, &entry))?;
     reply(client, id, Ok(json!({ "key": key })));
     Ok(())
-}
-
-/// Publishes in a durable room that the connection is not subscribed to.
-async fn elsewhere(
-    client: &Client,
-    identity: &Identity,
-    name: &Name,
-    key: Uuid,
-    content: Content,
-) -> Outcome {
-    append(client, identity, name, key, NewEntry::Message { body: content.0.into() }).await
 }
 
 /// Gives one's own message another text.
@@ -114,7 +104,7 @@ pub(super) async fn delete(
 }
 
 /// Appends to a room's log by the room's name.
-pub(super) async fn append(
+async fn append(
     client: &Client,
     identity: &Identity,
     name: &Name,

@@ -1,18 +1,19 @@
 //! Rooms: making, finding, joining and leaving them, and who is in them.
 
 use serde_json::{Value, json};
+use shared::db;
 use shared::db::log::NewEntry;
 use shared::db::members::{self, Change, Invited, Membership, Role};
 use shared::db::rooms::{self, NAME_TAKEN, NewRoom, Standing};
-use shared::db::{self};
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::Outcome;
 use crate::auth::Identity;
 use crate::protocol::{Command, Create, ErrorCode, Name};
+use crate::room::Effect;
 use crate::shard::client::Client;
-use crate::store::{Store, refusal, seq};
+use crate::store::{Store, effect_of, refusal, seq};
 
 /// Rooms or members in one answer at most.
 const PAGE: i64 = 100;
@@ -106,12 +107,12 @@ impl Caller<'_> {
             return Err(ErrorCode::RoomNotFound.into());
         }
         let opened = Store::open(self.client.node(), &room);
+        let entry = match change {
+            Change::Join => NewEntry::Joined,
+            Change::Leave { subject } => NewEntry::Left { subject },
+            Change::Role { subject, role } => NewEntry::Role { subject, role },
+        };
         if room.durable {
-            let entry = match change {
-                Change::Join => NewEntry::Joined,
-                Change::Leave { subject } => NewEntry::Left { subject },
-                Change::Role { subject, role } => NewEntry::Role { subject, role },
-            };
             let node = self.client.node();
             let appended = self.store.append(node, &opened, self.identity, key, entry).await?;
             return Ok(appended.json(key));
@@ -122,8 +123,9 @@ impl Caller<'_> {
         });
         match changing.await? {
             None => {
-                let (user, role) = changed(self.identity.user, change);
-                Store::member_changed(self.client.node(), &opened, user, role);
+                if let Effect::Member(user, role) = effect_of(self.identity.user, &entry) {
+                    Store::member_changed(self.client.node(), &opened, user, role);
+                }
                 Ok(json!({}))
             }
             Some(refused) => {
@@ -165,15 +167,6 @@ impl Caller<'_> {
 /// Whether more may follow.
 fn is_full(count: usize) -> bool {
     i64::try_from(count).is_ok_and(|count| count == PAGE)
-}
-
-/// Who is what after a change.
-pub(crate) fn changed(actor: Uuid, change: Change) -> (Uuid, Option<Role>) {
-    match change {
-        Change::Join => (actor, Some(Role::Member)),
-        Change::Leave { subject } => (subject, None),
-        Change::Role { subject, role } => (subject, Some(role)),
-    }
 }
 
 fn room_json(room: &rooms::Room, membership: Option<Membership>) -> Value {

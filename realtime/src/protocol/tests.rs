@@ -98,7 +98,6 @@ fn pushes_are_written_as_in_the_fixture() {
     let entry = |kind, seq, user, of, body| {
         let at = datetime!(2026-11-25 10:00:00.123456 UTC);
         encode_entry("general", &Entry { kind, seq: Some(seq), at, user, key: KEY, of, body })
-            .unwrap()
     };
     let limits = Limits {
         message_bytes: 65_536,

@@ -123,16 +123,11 @@ impl Client {
         if session.is_running.get() || session.in_flight.get() >= IN_FLIGHT {
             return Err(Busy);
         }
-        if self.is_slow() {
+        if self.connection.is_slow(&self.shard) {
             session.is_choked.set(true);
             return Err(Busy);
         }
         Ok(())
-    }
-
-    /// Whether so much waits for its socket that no more is to be said that can wait.
-    fn is_slow(&self) -> bool {
-        self.connection.waiting() > self.shard.shared.rules().cap / 4
     }
 
     /// Runs a command that must be alone: what the client says meanwhile is not read.

@@ -138,9 +138,9 @@ impl Connection {
         }
     }
 
-    /// Bytes that wait for its socket.
-    pub(super) fn waiting(&self) -> usize {
-        self.outbox.borrow().queue.bytes()
+    /// Whether so much waits for its socket that no more is to be said that can wait.
+    pub(super) fn is_slow(&self, shard: &Shard) -> bool {
+        self.outbox.borrow().queue.bytes() > shard.shared.rules().cap / 4
     }
 
     /// Wakes its task.

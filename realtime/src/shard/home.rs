@@ -162,7 +162,8 @@ impl Part {
                 (head.epoch, rows)
             }
             News::Read(behind, _) => {
-                open.pages.remove(&behind.unwrap_or_default());
+                // Who waited for the page is told by their answer being dropped.
+                behind.and_then(|behind| open.pages.remove(&behind));
                 (ours, Vec::new())
             }
         };

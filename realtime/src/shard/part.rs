@@ -206,7 +206,7 @@ impl Part {
     }
 
     /// Whether publishers must wait for a reader or for another shard.
-    pub(super) fn is_busy(&self, shard: &Shard) -> bool {
+    fn is_busy(&self, shard: &Shard) -> bool {
         let (node, from) = (&shard.shared, shard.sender());
         let limit = node.settings.shards.bytes.0;
         let is_behind = |to| node.links.bytes(from, to) > limit;

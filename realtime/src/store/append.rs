@@ -109,16 +109,10 @@ fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, 
                 of,
                 body: append.entry.body().or(body.as_deref()),
             };
-            match encode_entry(&room.name, &entry) {
-                Ok(json) => {
-                    let row = Row { seq: seq(*place), json: json.into(), effect: effect(append) };
-                    send(node, room, News::Rows(*epoch, vec![row]));
-                }
-                Err(error) => {
-                    tracing::error!(%error, "an entry could not be written");
-                    send(node, room, News::Position(*epoch, seq(*place)));
-                }
-            }
+            let json = encode_entry(&room.name, &entry).into();
+            let effect = effect_of(append.user, &append.entry);
+            let row = Row { seq: seq(*place), json, effect };
+            send(node, room, News::Rows(*epoch, vec![row]));
         }
         // An earlier try may have stored it, and not have told.
         Outcome::Duplicate { epoch, seq: place, .. } => {
@@ -128,10 +122,10 @@ fn tell(node: &Arc<Shared>, room: &Arc<Room>, sender: &Sender, append: &Append, 
     }
 }
 
-/// What an entry means beside what it says.
-fn effect(append: &Append) -> Effect {
-    match append.entry {
-        NewEntry::Joined => Effect::Member(append.user, Some(Role::Member)),
+/// What an entry of this user means beside what it says.
+pub(crate) fn effect_of(user: Uuid, entry: &NewEntry) -> Effect {
+    match *entry {
+        NewEntry::Joined => Effect::Member(user, Some(Role::Member)),
         NewEntry::Left { subject } => Effect::Member(subject, None),
         NewEntry::Role { subject, role } => Effect::Member(subject, Some(role)),
         NewEntry::Deleted { .. } => Effect::Hides,

@@ -74,7 +74,7 @@ impl Client {
     /// that. A page was asked for when little waited, and other rooms go on meanwhile.
     fn taken(&self, since: Option<Since>, answer: Answer) -> Answer {
         match since {
-            Some(since) if !answer.frames.is_empty() && self.is_slow() => {
+            Some(since) if !answer.frames.is_empty() && self.connection.is_slow(&self.shard) => {
                 Answer { at: since.seq, frames: Bytes::new(), ..answer }
             }
             _ => answer,
@@ -125,17 +125,12 @@ impl Client {
             return;
         }
         let mut subscriptions = session.subscriptions.borrow_mut();
-        let behind =
-            subscriptions.iter().position(|subscription| subscription.is_behind().is_some());
-        let Some(behind) = behind else { return };
+        let mut all = subscriptions.iter().enumerate();
+        let behind = all.find_map(|(at, subscription)| Some((at, subscription.is_behind()?)));
+        let Some((at, since)) = behind else { return };
+        let (part, place) = (Rc::clone(&subscriptions[at].part), subscriptions[at].place);
         // The others first, the next time.
-        subscriptions.rotate_left(behind + 1);
-        let Some((part, place, since)) = subscriptions.last().and_then(|subscription| {
-            let since = subscription.is_behind()?;
-            Some((Rc::clone(&subscription.part), subscription.place, since))
-        }) else {
-            return;
-        };
+        subscriptions.rotate_left(at + 1);
         session.is_paging.set(true);
         spawn_local(self.clone().turn_page(part, place, since));
     }

@@ -38,7 +38,11 @@ impl Member {
         let start = match batch.joined.entries.reach(self.at.get()) {
             Reach::Nothing => return None,
             // Not more than a page waits for a member: it reads the rest when it has read that.
-            Reach::From(start) if !self.is_slow(shard, room) => start,
+            Reach::From(start)
+                if room.keeping != Keeping::Durable || !self.connection.is_slow(shard) =>
+            {
+                start
+            }
             Reach::From(_) | Reach::Behind => {
                 self.connection.falls_behind();
                 return None;
@@ -47,9 +51,5 @@ impl Member {
         let written = self.connection.deliver(shard, class, batch, start)?;
         self.at.set(self.at.get().max(batch.joined.entries.last()));
         Some(written)
-    }
-
-    fn is_slow(&self, shard: &Shard, room: &Room) -> bool {
-        room.keeping == Keeping::Durable && self.connection.waiting() > shard.shared.rules().cap / 4
     }
 }
