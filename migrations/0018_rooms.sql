@@ -72,8 +72,8 @@ CREATE TABLE messages (
     digest  bytea NOT NULL CHECK (octet_length(digest) = 32),
     at      timestamptz NOT NULL,
     PRIMARY KEY (room, seq),
-    -- The user first: an account's export looks by user.
-    CONSTRAINT messages_key_taken UNIQUE (user_id, room, key)
+    -- The user first: an account's export looks by user. The room last, so that a key is found without it.
+    CONSTRAINT messages_key_taken UNIQUE (user_id, key, room)
 );
 -- What was said about a message: its deletion empties the texts it had before.
 CREATE INDEX messages_of ON messages (room, of_seq) WHERE of_seq IS NOT NULL;
@@ -161,7 +161,8 @@ BEGIN
     SELECT h.epoch INTO append_entry.epoch FROM room_heads h WHERE room = the_room;
     IF NOT FOUND THEN outcome := 'no_such_room'; RETURN; END IF;
     SELECT kind = the_kind AND digest = the_digest AS is_same, m.seq, m.at INTO stored
-        FROM messages m WHERE user_id = actor AND room = the_room AND key = the_key;
+        -- As in append_messages.
+        FROM messages m WHERE user_id = actor AND key = the_key AND room + 0 = the_room;
     IF FOUND THEN
         outcome := CASE WHEN stored.is_same THEN 'duplicate' ELSE 'key_reused' END;
         seq := stored.seq;
@@ -247,7 +248,12 @@ BEGIN
                  AS i (room, user_id, key, body, digest, ordinal)
              LEFT JOIN room_heads h ON h.room = i.room
              LEFT JOIN room_members m ON m.room = i.room AND m.user_id = i.user_id
-             LEFT JOIN messages s ON s.user_id = i.user_id AND s.room = i.room AND s.key = i.key
+             -- Whatever the planner takes the log for, the index of the keys is the only one that helps
+             -- here: a small log would else be read whole for each item, and be a large one before the
+             -- plan is made anew.
+             LEFT JOIN LATERAL (SELECT k.kind, k.digest, k.seq, k.at FROM messages k
+                                WHERE k.user_id = i.user_id AND k.key = i.key AND k.room + 0 = i.room
+                                LIMIT 1) s ON true
         WHERE i.room <> ALL (mixed)
         WINDOW same_key AS (PARTITION BY i.room, i.user_id, i.key ORDER BY i.ordinal)
     ), numbered AS (

@@ -112,6 +112,36 @@ async fn batches_that_name_rooms_in_opposite_orders_wait_in_a_row() {
     }
 }
 
+/// A session keeps its plans, and what fits an empty log would read the whole of a large one.
+#[tokio::test]
+async fn a_session_whose_plans_were_made_for_an_empty_log_reads_only_what_it_looks_for() {
+    const BATCH: usize = 50;
+    let rooms = Rooms::start().await;
+    let ann = rooms.user("ann").await;
+    let room = rooms.room("lobby", ann).await;
+    let mut writers = rooms.writers(1).await;
+    let writer = &mut writers[0];
+    for emptied in ["SELECT", "DELETE FROM messages"] {
+        sqlx::query(emptied).execute(&rooms.owner).await.unwrap();
+        sqlx::query("ANALYZE").execute(&rooms.owner).await.unwrap();
+        let mut holding = writer.begin().await.unwrap();
+        let read = "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::bigint
+                    FROM pg_stat_xact_user_tables WHERE relname = 'messages'";
+        let before: i64 = sqlx::query_scalar(read).fetch_one(&mut *holding).await.unwrap();
+        let mut said = Vec::new();
+        for n in 0..10 {
+            said = (0..BATCH).map(|m| message(room, ann, &format!("{n}:{m}"))).collect();
+            let outcomes = log::append(&mut holding, &said, now()).await.unwrap();
+            assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
+        }
+        let again = log::append(&mut holding, &said, now()).await.unwrap();
+        assert!(again.iter().all(|outcome| matches!(outcome, Outcome::Duplicate { .. })));
+        let after: i64 = sqlx::query_scalar(read).fetch_one(&mut *holding).await.unwrap();
+        assert_eq!(after - before, BATCH as i64, "after {emptied}");
+        holding.rollback().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_key_stands_for_one_text_of_one_user_in_one_room() {
     let rooms = Rooms::start().await;
