@@ -177,6 +177,11 @@ BEGIN
             WHERE room = the_room AND user_id = actor;
         SELECT user_id, m.body IS NULL AS is_deleted INTO original
             FROM messages m WHERE room = the_room AND m.seq = target AND kind = 'message';
+        IF NOT FOUND AND the_kind = 'deleted' THEN
+            -- Retention may have removed it, and not yet what it was changed to.
+            SELECT user_id, m.body IS NULL AS is_deleted INTO original FROM messages m
+                WHERE room = the_room AND of_seq = target AND kind = 'edited' ORDER BY m.seq DESC LIMIT 1;
+        END IF;
         outcome := CASE
             WHEN member.role IS NULL AND NOT (moderates AND the_kind = 'deleted') THEN 'not_member'
             WHEN the_kind <> 'deleted' AND member.muted_until > now THEN 'muted'

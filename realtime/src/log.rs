@@ -6,6 +6,7 @@
 
 mod batch;
 mod lane;
+mod trimmer;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,8 @@ use tokio::sync::oneshot;
 use crate::settings;
 use batch::{Answer, Item, UNKNOWN_AFTER};
 use lane::{Lane, Queue};
+
+pub use trimmer::Trimmer;
 
 /// Why an entry has no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +43,7 @@ pub struct Log(Arc<Lanes>);
 struct Lanes(Vec<Arc<Queue>>);
 
 impl Log {
-    /// Starts the lanes on this runtime. While Postgres is away they wait for it; one that would forget
+    /// Starts the lanes on this runtime, and what removes old entries. While Postgres is away they wait for it; one that would forget
     /// what it has acknowledged gets nothing while `LOG_DURABLE` is on.
     pub fn start(database: &Database, settings: &settings::Log, clock: &Clock) -> Self {
         let lanes = (0..settings.lanes).map(|number| {
@@ -50,7 +53,12 @@ impl Log {
             tokio::spawn(lane.run());
             queue
         });
-        Self(Arc::new(Lanes(lanes.collect())))
+        let lanes = Arc::new(Lanes(lanes.collect()));
+        if let Some(keep) = settings.retention {
+            let trimmer = Trimmer::new(database.clone(), keep, clock.clone());
+            tokio::spawn(trimmer.run(Arc::downgrade(&lanes)));
+        }
+        Self(lanes)
     }
 
     /// Appends an entry, in the order of the calls within its room. It is in the queue when this returns,

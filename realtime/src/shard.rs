@@ -198,6 +198,11 @@ impl Shard {
                     part.renew(self);
                 }
             }
+            Envelope::Gap { room, up_to } => {
+                if let Some(part) = self.known(&room) {
+                    part.skip(up_to);
+                }
+            }
             Envelope::Member { room, user, role } => self.member_changed(&room, user, role),
             Envelope::Relief => self.relieve(),
             Envelope::Review => self.review(Instant::now()),

@@ -5,6 +5,7 @@ mod lanes;
 mod outcomes;
 mod proxy;
 mod reading;
+mod retention;
 mod rooms;
 
 use std::sync::Arc;

@@ -64,19 +64,25 @@ impl Cursor {
     /// Takes entries in any order and gives on those that are next.
     pub(crate) fn advance(&mut self, rows: impl IntoIterator<Item = Row>) -> Vec<Row> {
         let mut next = Vec::new();
+        // A gap that was skipped may have ended where those that are held begin.
+        self.give_held(&mut next);
         for row in rows {
             self.known = self.known.max(row.seq);
             if row.seq == self.head.last_seq + 1 {
                 self.give(row, &mut next);
-                while let Some(row) = self.held.remove(&(self.head.last_seq + 1)) {
-                    self.held_bytes -= row.json.len();
-                    self.give(row, &mut next);
-                }
+                self.give_held(&mut next);
             } else if row.seq > self.head.last_seq {
                 self.hold(row);
             }
         }
         next
+    }
+
+    fn give_held(&mut self, next: &mut Vec<Row>) {
+        while let Some(row) = self.held.remove(&(self.head.last_seq + 1)) {
+            self.held_bytes -= row.json.len();
+            self.give(row, next);
+        }
     }
 
     fn give(&mut self, row: Row, next: &mut Vec<Row>) {
@@ -110,9 +116,21 @@ impl Cursor {
         self.known = self.known.max(seq);
     }
 
-    /// Learns where the log begins by now.
-    pub(crate) fn trimmed(&mut self, first_seq: u64) {
+    /// Learns where the log begins by now. Entries that were not given on may be gone: then the cursor goes
+    /// on behind them, at the place before the first, which is returned.
+    ///
+    /// The tail may keep entries that are gone; it gives none of them to whoever comes after this.
+    pub(crate) fn trimmed(&mut self, first_seq: u64) -> Option<u64> {
         self.head.first_seq = self.head.first_seq.max(first_seq);
+        let before = self.head.first_seq - 1;
+        if self.head.last_seq >= before {
+            return None;
+        }
+        self.head.last_seq = before;
+        self.known = self.known.max(before);
+        self.held = self.held.split_off(&first_seq);
+        self.held_bytes = self.held.values().map(|row| row.json.len()).sum();
+        Some(before)
     }
 
     /// Whether there are entries that did not come.
@@ -205,6 +223,24 @@ mod tests {
         cursor.trimmed(22);
         assert_eq!(cursor.after(EPOCH, 20, 100), Err(Missed::Reset));
         assert_eq!(seqs(&cursor.after(EPOCH, 21, 100).unwrap()), [22, 23]);
+    }
+
+    #[test]
+    fn a_hole_whose_entries_are_gone_is_stepped_over() {
+        let mut cursor = cursor(10);
+        cursor.advance([row(12), row(16), row(17), row(19)]);
+        assert_eq!(cursor.trimmed(9), None);
+        assert_eq!(cursor.trimmed(11), None, "nothing is missed yet");
+        assert_eq!(cursor.trimmed(16), Some(15));
+        assert_eq!(seqs(&cursor.advance([])), [16, 17]);
+        assert_eq!((cursor.held.len(), cursor.held_bytes), (1, 2));
+        assert_eq!(cursor.after(EPOCH, 10, 100), Err(Missed::Reset));
+        assert_eq!(seqs(&cursor.after(EPOCH, 15, 100).unwrap()), [16, 17]);
+        // All there was: what is next comes next.
+        assert_eq!(cursor.trimmed(20), Some(19));
+        assert!(!cursor.has_hole() && cursor.held_bytes == 0);
+        assert_eq!(cursor.after(EPOCH, 19, 100), Ok(vec![]));
+        assert_eq!(seqs(&cursor.advance([row(20)])), [20]);
     }
 
     #[test]

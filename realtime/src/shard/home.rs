@@ -3,6 +3,7 @@
 //! A room's log is opened when the first member asks: its head is read, and from then on a cursor takes
 //! whatever comes. Reads run elsewhere and come back as [`News`].
 
+mod gap;
 mod open;
 
 use std::rc::Rc;
@@ -146,6 +147,7 @@ impl Part {
         let Log::Open(open) = &mut *log else { return };
         let ours = open.cursor.head().epoch;
         let was_read = matches!(news, News::Read(..));
+        let mut gone = None;
         let (epoch, rows) = match news {
             News::Rows(epoch, rows) => (epoch, rows),
             News::Position(epoch, seq) => {
@@ -153,11 +155,11 @@ impl Part {
                 (epoch, Vec::new())
             }
             News::Head(head) => {
-                open.learn(head);
+                gone = open.learn(head);
                 (head.epoch, Vec::new())
             }
             News::Read(Some(behind), Some((head, rows))) => {
-                open.learn(head);
+                gone = open.learn(head);
                 open.turn_page(behind, head, &rows);
                 (head.epoch, rows)
             }
@@ -179,6 +181,9 @@ impl Part {
         let goes_on =
             (was_read && has_hole && !next.is_empty()).then(|| open.cursor.head().last_seq);
         drop(log);
+        if let Some(gone) = gone {
+            shard.tell_gap(&self.room, gone);
+        }
         shard.tell_members(&self.room, &next);
         for Row { seq, json, .. } in next {
             shard.shared.links.add(Sender::Log, shard.index, json.len() + ENTRY_BYTES);

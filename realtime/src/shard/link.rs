@@ -62,6 +62,13 @@ pub(crate) enum Envelope {
         /// The room.
         room: Arc<Room>,
     },
+    /// Entries of a room's log are gone that this node has not had.
+    Gap {
+        /// The room.
+        room: Arc<Room>,
+        /// The last of them.
+        up_to: u64,
+    },
     /// Somebody is a member of a room from now on, or no longer.
     Member {
         /// The room.

@@ -19,7 +19,7 @@ use super::{Rooms, item, message, stored_seq};
 /// Longer than anything here takes on a busy machine.
 const SOON: Duration = Duration::from_mins(1);
 /// The test cluster forgets.
-const LANES: settings::Log = settings::Log { lanes: 2, durable: false };
+const LANES: settings::Log = settings::Log { lanes: 2, durable: false, retention: None };
 
 /// A room of ann's, and the lanes of a node that reaches the database at this address.
 struct Node {

@@ -6,5 +6,6 @@ mod faults;
 mod log;
 mod races;
 mod resume;
+mod retention;
 mod rooms;
 mod sign_in;

@@ -51,11 +51,13 @@ impl Open {
         }
     }
 
-    pub(super) fn learn(&mut self, head: Head) {
-        if head.epoch == self.cursor.head().epoch {
-            self.cursor.learn(head.last_seq);
-            self.cursor.trimmed(head.first_seq);
+    /// Learns where the log begins and ends; up to where entries are gone that were not given on, if any are.
+    pub(super) fn learn(&mut self, head: Head) -> Option<u64> {
+        if head.epoch != self.cursor.head().epoch {
+            return None;
         }
+        self.cursor.learn(head.last_seq);
+        self.cursor.trimmed(head.first_seq)
     }
 
     /// Gives a page to all who wait for it, encoded once.

@@ -106,11 +106,22 @@ pub async fn page(
 ) -> Result<Option<Replay>, Error> {
     let rows = match from {
         From::After(seq) => {
-            entries!("m.seq > $5", "ASC", room, limit, max_bytes, seq).fetch_all(db).await?
+            // The index may still have what was removed before the first.
+            let rows =
+                entries!("m.seq > $5 AND m.seq >= h.first_seq", "ASC", room, limit, max_bytes, seq);
+            rows.fetch_all(db).await?
         }
         From::Before(_) | From::End => {
             let seq = if let From::Before(seq) = from { seq } else { i64::MAX };
-            entries!("m.seq < $5", "DESC", room, limit, max_bytes, seq).fetch_all(db).await?
+            let rows = entries!(
+                "m.seq < $5 AND m.seq >= h.first_seq",
+                "DESC",
+                room,
+                limit,
+                max_bytes,
+                seq
+            );
+            rows.fetch_all(db).await?
         }
     };
     Ok(replay(rows))
