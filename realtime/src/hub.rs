@@ -138,6 +138,9 @@ impl Hub {
             store,
             settings,
         });
+        if let Some(store) = &shared.store {
+            store.relieve(&shared);
+        }
         let hub = Self { shared: Arc::clone(&shared), next_id: AtomicU64::new(1) };
         for (index, inbox) in inboxes.into_iter().enumerate() {
             shard::start(index, Arc::clone(&shared), inbox)?;

@@ -6,6 +6,7 @@
 
 mod batch;
 mod lane;
+mod queue;
 mod trimmer;
 
 use std::sync::Arc;
@@ -16,10 +17,12 @@ use shared::clock::Clock;
 use shared::db::log::{self, Append, Durability, Outcome};
 use shared::db::{Database, Error};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::settings;
 use batch::{Answer, Item, UNKNOWN_AFTER};
-use lane::{Lane, Queue};
+use lane::Lane;
+use queue::{Queue, Relief};
 
 pub use trimmer::Trimmer;
 
@@ -40,20 +43,24 @@ pub enum Unanswered {
 pub struct Log(Arc<Lanes>);
 
 #[derive(Debug)]
-struct Lanes(Vec<Arc<Queue>>);
+struct Lanes {
+    queues: Vec<Arc<Queue>>,
+    relief: Relief,
+}
 
 impl Log {
     /// Starts the lanes on this runtime, and what removes old entries. While Postgres is away they wait for it; one that would forget
     /// what it has acknowledged gets nothing while `LOG_DURABLE` is on.
     pub fn start(database: &Database, settings: &settings::Log, clock: &Clock) -> Self {
-        let lanes = (0..settings.lanes).map(|number| {
-            let queue = Arc::new(Queue::default());
+        let relief = Relief::default();
+        let queues = (0..settings.lanes).map(|number| {
+            let queue = Arc::new(Queue::new(relief.clone()));
             let lane =
                 Lane::new(number, Arc::clone(&queue), database.clone(), settings, clock.clone());
             tokio::spawn(lane.run());
             queue
         });
-        let lanes = Arc::new(Lanes(lanes.collect()));
+        let lanes = Arc::new(Lanes { queues: queues.collect(), relief });
         if let Some(keep) = settings.retention {
             let trimmer = Trimmer::new(database.clone(), keep, clock.clone());
             tokio::spawn(trimmer.run(Arc::downgrade(&lanes)));
@@ -90,17 +97,32 @@ impl Log {
     ) {
         let answer = Answer(Box::new(then));
         let until = Instant::now() + UNKNOWN_AFTER;
-        // Rooms are numbered one after another, so that this spreads them evenly.
-        let lane = append.room.unsigned_abs() % self.0.0.len().max(1) as u64;
-        if let Some(queue) = usize::try_from(lane).ok().and_then(|lane| self.0.0.get(lane)) {
+        if let Some(queue) = self.queue(append.room) {
             queue.push(Item { append, answer, until });
         }
+    }
+
+    /// Whether what this user publishes in this room may be handed over. If not, there is too much before
+    /// it, of everybody's or of theirs, and who was named to [`Self::on_relief`] is told when to ask again.
+    pub(crate) fn has_room(&self, room: i64, user: Uuid) -> bool {
+        self.queue(room).is_none_or(|queue| queue.has_room(user))
+    }
+
+    /// Names who is told that publishers may ask again. It must not block: the lanes wait for it.
+    pub(crate) fn on_relief(&self, then: impl Fn() + Send + Sync + 'static) {
+        self.0.relief.set(then);
+    }
+
+    fn queue(&self, room: i64) -> Option<&Queue> {
+        // Rooms are numbered one after another, so that this spreads them evenly.
+        let lane = room.unsigned_abs() % self.0.queues.len().max(1) as u64;
+        usize::try_from(lane).ok().and_then(|lane| self.0.queues.get(lane)).map(Arc::as_ref)
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        for queue in &self.0 {
+        for queue in &self.queues {
             queue.close();
         }
     }

@@ -68,6 +68,21 @@ impl Store {
         Self { runtime: Handle::current(), db, auth, clock, users, log }
     }
 
+    /// Wakes the publishers of this node when a lane has room for them again.
+    pub(crate) fn relieve(&self, node: &Arc<Shared>) {
+        let node = Arc::downgrade(node);
+        self.log.on_relief(move || {
+            if let Some(node) = node.upgrade() {
+                node.relieve_all();
+            }
+        });
+    }
+
+    /// Whether what this user publishes in this room can be appended soon.
+    pub(crate) fn has_room(&self, room: &Room, user: Uuid) -> bool {
+        self.log.has_room(room.id.0, user)
+    }
+
     /// Runs something on the process's runtime; `None` if that ends.
     pub(crate) async fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &self,

@@ -38,7 +38,7 @@ pub(super) fn publish(
     if room.keeping != Keeping::Durable {
         return ephemeral(client, id, &identity, &room, role, key, &content);
     }
-    client.may_publish(&room)?;
+    client.may_publish(&room, identity.user)?;
     let store = client.store();
     // Handed over at once, so that a connection's messages are stored in the order they came in.
     let entry = NewEntry::Message { body: content.0.into() };

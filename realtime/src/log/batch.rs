@@ -1,10 +1,12 @@
 //! What waits for a lane, and what one call carries: plain structs that are given the time.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::fmt::{self, Debug, Formatter};
 use std::time::{Duration, Instant};
 
 use shared::db::log::{Append, Outcome};
+use uuid::Uuid;
 
 use super::Unanswered;
 
@@ -22,6 +24,15 @@ pub(super) const QUEUE_ITEMS: usize = 4_096;
 pub(super) const QUEUE_BYTES: usize = 8 << 20;
 /// What an entry counts beside its body.
 const ITEM_BYTES: usize = 256;
+/// Parts of a queue in which its fill is told.
+const PARTS: usize = 1_024;
+/// Beyond this part of the queue publishers wait, so that what cannot wait has room. No setting: with
+/// [`EASED`] it decides how many go on at once.
+const HIGH: usize = PARTS / 2;
+/// Down to this part they go on: a batch less than [`HIGH`], so that not all are woken for each.
+const EASED: usize = PARTS * 3 / 8;
+/// Beyond this part of the queue whoever it is from waits: four may flood it, and a fifth has room.
+const LOW: usize = PARTS / 4;
 
 /// An entry, and whom to tell.
 #[derive(Debug)]
@@ -44,7 +55,8 @@ impl Debug for Answer {
 }
 
 impl Item {
-    fn give_up(self) {
+    /// Tells who waits for it that its outcome is not known.
+    pub(super) fn give_up(self) {
         tell(self.answer, Err(Unanswered::Unavailable));
     }
 }
@@ -57,19 +69,101 @@ fn tell(answer: Answer, outcome: Result<Outcome, Unanswered>) {
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     items: VecDeque<Item>,
-    bytes: usize,
+    all: Amount,
+    /// How much of it is whose.
+    users: HashMap<Uuid, Amount>,
     is_closed: bool,
 }
 
+/// So many items, and so many bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Amount {
+    items: usize,
+    bytes: usize,
+}
+
+/// How full a queue is, in [`PARTS`] of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fill(usize);
+
+impl Amount {
+    fn fill(self) -> Fill {
+        Fill((self.items * PARTS / QUEUE_ITEMS).max(self.bytes * PARTS / QUEUE_BYTES))
+    }
+}
+
+impl Fill {
+    /// From its number.
+    pub(super) fn of(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// As a number.
+    pub(super) fn number(self) -> usize {
+        self.0
+    }
+
+    /// Whether publishers are to wait.
+    pub(super) fn is_high(self) -> bool {
+        self.0 > HIGH
+    }
+
+    /// Whether those who waited may go on.
+    pub(super) fn is_eased(self) -> bool {
+        self.0 <= EASED
+    }
+
+    /// Whether one user may have all of it.
+    pub(super) fn is_low(self) -> bool {
+        self.0 <= LOW
+    }
+}
+
 impl Waiting {
-    /// Lets an item wait, or gives it up when there is no room or the queue is closed.
-    pub(super) fn push(&mut self, item: Item) {
-        let bytes = self.bytes + cost(&item.append);
-        if self.is_closed || bytes > QUEUE_BYTES || self.items.len() >= QUEUE_ITEMS {
-            return item.give_up();
+    /// Lets an item wait; gives it back when there is no room or the queue is closed.
+    pub(super) fn push(&mut self, item: Item) -> Option<Item> {
+        let cost = cost(&item.append);
+        let is_full = self.all.bytes + cost > QUEUE_BYTES || self.all.items >= QUEUE_ITEMS;
+        if self.is_closed || is_full {
+            return Some(item);
         }
-        self.bytes = bytes;
+        for amount in [&mut self.all, self.users.entry(item.append.user).or_default()] {
+            amount.items += 1;
+            amount.bytes += cost;
+        }
         self.items.push_back(item);
+        None
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        let cost = cost(&item.append);
+        let less = |amount: &mut Amount| {
+            amount.items -= 1;
+            amount.bytes -= cost;
+        };
+        less(&mut self.all);
+        if let Entry::Occupied(mut theirs) = self.users.entry(item.append.user) {
+            less(theirs.get_mut());
+            if theirs.get().items == 0 {
+                theirs.remove();
+            }
+        }
+        if self.items.is_empty() && self.items.capacity() > BATCH_ITEMS {
+            // A burst's memory is not kept.
+            (self.items, self.users) = (VecDeque::new(), HashMap::new());
+        }
+        Some(item)
+    }
+
+    /// How full it is.
+    pub(super) fn fill(&self) -> Fill {
+        self.all.fill()
+    }
+
+    /// How full it is of what this user appends.
+    pub(super) fn fill_of(&self, user: Uuid) -> Fill {
+        self.users.get(&user).copied().unwrap_or_default().fill()
     }
 
     /// Takes what one call carries, the oldest first; `None` when nothing waits.
@@ -82,12 +176,7 @@ impl Waiting {
             if is_full && !batch.appends.is_empty() {
                 break;
             }
-            batch.push(self.items.pop_front()?);
-        }
-        self.bytes -= batch.appends.iter().map(cost).sum::<usize>();
-        if self.items.is_empty() {
-            // A burst's memory is not kept.
-            self.items = VecDeque::new();
+            batch.push(self.pop()?);
         }
         (!batch.appends.is_empty()).then_some(batch)
     }
@@ -102,14 +191,13 @@ impl Waiting {
         self.is_closed
     }
 
-    /// Gives up what has waited too long, which is at the front.
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// Takes what has waited too long, which is at the front.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Item> {
+        let mut late = Vec::new();
         while self.items.front().is_some_and(|item| item.until <= now) {
-            if let Some(item) = self.items.pop_front() {
-                self.bytes -= cost(&item.append);
-                item.give_up();
-            }
+            late.extend(self.pop());
         }
+        late
     }
 }
 

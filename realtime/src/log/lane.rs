@@ -1,16 +1,16 @@
 //! A lane: one connection, one call in flight, and what to do when that fails.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::clock::Clock;
 use shared::db::log::{self, Append, Durability, Outcome, STATEMENT_TIMEOUT};
 use shared::db::{Database, Error};
 use sqlx::PgConnection;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::batch::{Batch, Item, Waiting};
+use super::batch::Batch;
+use super::queue::Queue;
 use super::{DISPOSABLE, Unanswered};
 use crate::settings;
 
@@ -24,49 +24,6 @@ const EXPIRY_PAUSE: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// As above.
 const RETRY_MAX: Duration = Duration::from_millis(500);
-
-/// What waits for a lane: any thread may push, the lane takes.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    ready: Notify,
-}
-
-impl Queue {
-    /// Lets an item wait; it is given up when there is no room.
-    pub(super) fn push(&self, item: Item) {
-        self.lock().push(item);
-        self.ready.notify_one();
-    }
-
-    /// Takes no more; the lane ends when it has carried what waits.
-    pub(super) fn close(&self) {
-        self.lock().close();
-        self.ready.notify_one();
-    }
-
-    async fn next(&self) -> Option<Batch> {
-        loop {
-            // Asked for before looking, so that a push in between is not missed.
-            let ready = self.ready.notified();
-            {
-                let mut waiting = self.lock();
-                if let Some(batch) = waiting.take() {
-                    return Some(batch);
-                }
-                if waiting.is_closed() {
-                    return None;
-                }
-            }
-            ready.await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it is held; a poisoned queue is still a whole one.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What carries a queue to the database.
 pub(super) struct Lane {
@@ -156,7 +113,7 @@ impl Lane {
                 () = sleep(EXPIRY_PAUSE) => {
                     let now = Instant::now();
                     replies.expire(now);
-                    self.queue.lock().expire(now);
+                    self.queue.expire(now);
                 }
             }
         }
@@ -175,7 +132,7 @@ impl Lane {
         for part in parts {
             part.replies.expire(now);
         }
-        self.queue.lock().expire(now);
+        self.queue.expire(now);
     }
 }
 
@@ -223,9 +180,8 @@ struct Closing(Arc<Queue>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.close();
-        while let Some(batch) = waiting.take() {
+        self.0.close();
+        while let Some(batch) = self.0.take() {
             batch.fail(Unanswered::Unavailable);
         }
     }

@@ -164,16 +164,18 @@ impl Client {
         found.map(|found| (Arc::clone(&found.part.room), found.role))
     }
 
-    /// Whether whoever publishes in a room must wait, because it is told more than it can carry on.
+    /// Whether a user may publish in a durable room, or must wait because it is told more than it can carry
+    /// on, or because much of the room's lane is full, or full of theirs.
     ///
     /// # Errors
     /// [`Wait`], until there is relief.
-    pub(crate) fn may_publish(&self, room: &Arc<Room>) -> Result<(), Wait> {
-        let part = self.shard.part(room);
-        if part.has_backlog(&self.shard) {
+    pub(crate) fn may_publish(&self, room: &Arc<Room>, user: Uuid) -> Result<(), Wait> {
+        let (part, store) = (self.shard.part(room), self.store());
+        let must_wait = || part.has_backlog(&self.shard) || !store.has_room(room, user);
+        if must_wait() {
             self.shard.hold(&self.connection);
             // The relief may have come just before.
-            if part.has_backlog(&self.shard) {
+            if must_wait() {
                 return Err(Busy);
             }
         }

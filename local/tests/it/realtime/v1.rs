@@ -3,6 +3,7 @@
 mod access;
 pub(crate) mod client;
 mod faults;
+mod floods;
 mod log;
 mod races;
 mod resume;

@@ -25,7 +25,9 @@ fn waiting(many: usize, bytes: usize) -> (Waiting, Outcomes) {
     let mut outcomes = Vec::new();
     for room in (0..).take(many) {
         let (item, outcome) = item(room, bytes, Instant::now() + UNKNOWN_AFTER);
-        waiting.push(item);
+        if let Some(item) = waiting.push(item) {
+            item.give_up();
+        }
         outcomes.push(outcome);
     }
     (waiting, outcomes)
@@ -46,7 +48,7 @@ fn a_batch_has_the_oldest_items_up_to_a_number() {
     assert!(rooms(&first).into_iter().eq((0..).take(BATCH_ITEMS)));
     assert_eq!(rooms(&waiting.take().unwrap()), [512, 513]);
     assert!(waiting.take().is_none());
-    assert_eq!(waiting.bytes, 0);
+    assert_eq!((waiting.all, waiting.users.len()), (Amount::default(), 0));
 }
 
 #[test]
@@ -65,12 +67,11 @@ fn what_a_full_queue_has_no_room_for_is_given_up_at_once() {
         let (mut waiting, mut outcomes) = waiting(many, bytes);
         assert!(told(&mut outcomes).iter().all(Option::is_none));
         let (late, mut outcome) = item(0, bytes, Instant::now() + UNKNOWN_AFTER);
-        waiting.push(late);
+        waiting.push(late).unwrap().give_up();
         assert_eq!(outcome.try_recv().unwrap(), Err(Unanswered::Unavailable));
         assert!(waiting.take().is_some());
-        let (next, mut outcome) = item(0, bytes, Instant::now() + UNKNOWN_AFTER);
-        waiting.push(next);
-        assert!(outcome.try_recv().is_err(), "there is room again");
+        let (next, _outcome) = item(0, bytes, Instant::now() + UNKNOWN_AFTER);
+        assert!(waiting.push(next).is_none(), "there is room again");
     }
 }
 
@@ -81,10 +82,12 @@ fn who_has_waited_too_long_is_told_and_left_out() {
     let mut outcomes = Vec::new();
     for (room, seconds) in [(0, 1), (1, 2), (2, 3), (3, 4)] {
         let (item, outcome) = item(room, 1, now + Duration::from_secs(seconds));
-        waiting.push(item);
+        assert!(waiting.push(item).is_none());
         outcomes.push(outcome);
     }
-    waiting.expire(now + Duration::from_secs(1));
+    for late in waiting.expire(now + Duration::from_secs(1)) {
+        late.give_up();
+    }
     let mut batch = waiting.take().unwrap();
     assert_eq!(rooms(&batch), [1, 2, 3]);
     // While a call is in flight its entries stay as they are.
@@ -119,4 +122,33 @@ fn halves_keep_the_order_down_to_single_items() {
     let [fault, muted, forbidden] = &told(&mut outcomes)[..] else { unreachable!() };
     assert_eq!(*fault, Some(Err(Unanswered::Fault)));
     assert_eq!((muted, forbidden), (&Some(Ok(Outcome::Muted)), &Some(Ok(Outcome::Forbidden))));
+}
+
+#[test]
+fn how_full_it_is_and_of_whom_is_known_by_items_and_by_bytes() {
+    for (quarter, bytes) in [(QUEUE_ITEMS / 4, 1), (8, QUEUE_BYTES / 32 - ITEM_BYTES)] {
+        let mut waiting = Waiting::default();
+        let push = |waiting: &mut Waiting, user: u128| {
+            let (mut item, _) = item(0, bytes, Instant::now() + UNKNOWN_AFTER);
+            item.append.user = Uuid::from_u128(user);
+            assert!(waiting.push(item).is_none());
+        };
+        for _ in 0..quarter {
+            push(&mut waiting, 1);
+        }
+        assert!(waiting.fill().is_low() && waiting.fill_of(Uuid::from_u128(1)).is_low());
+        // Beyond a quarter by a part of it, in which the fill is told.
+        for _ in 0..=quarter / 100 {
+            push(&mut waiting, 1);
+        }
+        assert!(!waiting.fill().is_low() && !waiting.fill_of(Uuid::from_u128(1)).is_low());
+        assert!(waiting.fill().is_eased() && waiting.fill_of(Uuid::from_u128(2)).is_low());
+        for user in 0..quarter as u128 {
+            push(&mut waiting, 2 + user);
+        }
+        assert!(waiting.fill().is_high() && !waiting.fill().is_eased());
+        assert!(waiting.fill_of(Uuid::from_u128(2)).is_low());
+        while waiting.take().is_some() {}
+        assert_eq!((waiting.all, waiting.users.len()), (Amount::default(), 0));
+    }
 }
