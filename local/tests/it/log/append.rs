@@ -137,7 +137,7 @@ async fn a_session_whose_plans_were_made_for_an_empty_log_reads_only_what_it_loo
         let again = log::append(&mut holding, &said, now()).await.unwrap();
         assert!(again.iter().all(|outcome| matches!(outcome, Outcome::Duplicate { .. })));
         let after: i64 = sqlx::query_scalar(read).fetch_one(&mut *holding).await.unwrap();
-        assert_eq!(after - before, BATCH as i64, "after {emptied}");
+        assert_eq!(after - before, i64::try_from(BATCH).unwrap(), "after {emptied}");
         holding.rollback().await.unwrap();
     }
 }
