@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use functions::TokenKeys;
-use functions::keys::check_current;
+use functions::keys::{CheckError, check_current};
 use shared::db::Database;
 use shared::secrets::Keys;
 
@@ -43,9 +43,17 @@ impl Watch {
                     told.clear();
                 }
                 Err(error) => {
+                    let is_passing = is_passing(&error);
                     let error = format!("{error:#}");
                     if error != told {
-                        tracing::error!(error, "the keys file cannot be used; the old keys sign");
+                        if is_passing {
+                            tracing::warn!(error, "the keys file waits for the database");
+                        } else {
+                            tracing::error!(
+                                error,
+                                "the keys file cannot be used; the old keys sign"
+                            );
+                        }
                         told = error;
                     }
                 }
@@ -64,6 +72,11 @@ impl Watch {
         }
         Ok(stamp)
     }
+}
+
+/// Whether only the database is away.
+fn is_passing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(CheckError::Store(error)) if error.is_passing())
 }
 
 fn stamp(file: &Path) -> std::io::Result<Stamp> {
