@@ -138,3 +138,72 @@ impl Debug for Relief {
         f.write_str("Relief")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::db::log::{Append, NewEntry};
+
+    use super::*;
+    use crate::log::batch::{Answer, BATCH_BYTES, QUEUE_BYTES};
+
+    const ANN: Uuid = Uuid::from_u128(1);
+    const BOB: Uuid = Uuid::from_u128(2);
+
+    /// A queue, and how often those who wait for it were told.
+    fn queue() -> (Queue, Arc<AtomicUsize>) {
+        let (relief, told) = (Relief::default(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&told);
+        relief.set(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        (Queue::new(relief), told)
+    }
+
+    /// Pushes a sixteenth of what it holds, twice what a call carries at least.
+    fn push(queue: &Queue, user: Uuid) {
+        let entry = NewEntry::Message { body: "x".repeat(QUEUE_BYTES / 16 - 256).into() };
+        let append = Append { room: 1, user, moderates: false, key: Uuid::nil(), entry };
+        let until = Instant::now() + Duration::from_mins(1);
+        queue.push(Item { append, answer: Answer(Box::new(drop)), until });
+    }
+
+    #[test]
+    fn a_user_has_a_quarter_and_all_together_a_half_and_relief_is_told_when_it_comes() {
+        const { assert!(QUEUE_BYTES / 16 <= BATCH_BYTES, "a call carries one at least") };
+        let (queue, told) = queue();
+        let mut pushed = 0;
+        while queue.has_room(ANN) {
+            push(&queue, ANN);
+            pushed += 1;
+        }
+        assert_eq!(pushed, 5, "the last one may go beyond");
+        while queue.has_room(BOB) {
+            push(&queue, BOB);
+            pushed += 1;
+        }
+        assert_eq!(pushed, 9);
+        assert_eq!(told.load(Ordering::SeqCst), 0);
+        let mut takes = 0;
+        while !(queue.has_room(ANN) && queue.has_room(BOB)) {
+            assert!(queue.take().is_some());
+            takes += 1;
+        }
+        assert!((1..=3).contains(&takes), "{takes}");
+        assert!(told.load(Ordering::SeqCst) >= 1);
+    }
+
+    #[test]
+    fn who_has_too_much_is_told_of_relief_whatever_others_have_in_the_queue() {
+        let (queue, told) = queue();
+        for user in [ANN, ANN, ANN, ANN, ANN, BOB, BOB, BOB] {
+            push(&queue, user);
+        }
+        assert!(queue.has_room(BOB) && !queue.has_room(ANN));
+        assert!(queue.take().is_some());
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+        assert!(queue.take().is_some());
+        assert_eq!(told.load(Ordering::SeqCst), 1, "nobody waits");
+    }
+}
