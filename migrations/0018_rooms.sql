@@ -1,8 +1,9 @@
 -- Rooms, who is in them, and the log of each durable one.
 --
 -- Locks are taken in this order, by every statement here and by those that end an account: heads, by
--- room; users, by id; then rooms, messages, members and invitations. Whoever ends an account holds its row
--- of `users` first, no head, and comes to its memberships through the references below.
+-- room; users, by id; then rooms, by id, messages, members and invitations. Whoever ends an account holds
+-- the heads of the rooms it owns, its row of `users`, and the rooms it made or owns, and comes to its
+-- memberships through the references below.
 
 CREATE TABLE rooms (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -14,6 +15,8 @@ CREATE TABLE rooms (
     durable    boolean NOT NULL,
     -- Whether anybody may find it and join.
     public     boolean NOT NULL,
+    -- How often its members have changed, where no log counts that.
+    changes    bigint NOT NULL DEFAULT 0,
     created_by uuid REFERENCES users ON DELETE SET NULL,
     created_at timestamptz NOT NULL
 );
@@ -66,7 +69,8 @@ CREATE TABLE messages (
     key     uuid NOT NULL,
     -- What an `edited` or `deleted` is about.
     of_seq  bigint CHECK ((of_seq IS NOT NULL) = (kind IN ('edited', 'deleted'))),
-    -- The JSON text that is delivered; null once it was deleted, and of a `deleted`.
+    -- The JSON text that is delivered; null once it was deleted, and of a `deleted`. Of `joined`, `left` and
+    -- `role` without the member's name, which is asked for when it is read: see `member_json`.
     body    text,
     -- SHA-256 of what was sent under this key; it stays when the body goes.
     digest  bytea NOT NULL CHECK (octet_length(digest) = 32),
@@ -79,7 +83,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_of ON messages (room, of_seq) WHERE of_seq IS NOT NULL;
 
 -- Nobody who serves requests renumbers a log, or changes what was said otherwise than by emptying it.
-GRANT SELECT, INSERT, UPDATE (title, public) ON rooms TO keywire_app;
+GRANT SELECT, INSERT, UPDATE (title, public, changes) ON rooms TO keywire_app;
 GRANT SELECT, INSERT, UPDATE (first_seq, last_seq) ON room_heads TO keywire_app;
 GRANT SELECT, INSERT, DELETE, UPDATE (role, muted_until) ON room_members TO keywire_app;
 GRANT SELECT, INSERT, DELETE ON room_invitations TO keywire_app;
@@ -138,12 +142,19 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The body of an entry about a member: `{"user":"<uuid>","username":"bob","role":"member"}`, without a
--- role once they have left.
-CREATE FUNCTION member_json(subject uuid, role text) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT format('{"user":"%s","username":%s%s}', subject, to_json(u.username),
-                  ',"role":' || to_json(role))
-    FROM users u WHERE u.id = subject
+-- What is kept of an entry about a member, `{"user":"<uuid>","role":"member"}`, without a role once they
+-- have left. A name would stay in it when the account is deleted.
+CREATE FUNCTION member_ref(subject uuid, role text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT format('{"user":"%s"%s}', subject, ',"role":' || to_json(role))
+$$;
+
+-- What is told of it: `{"user":"<uuid>","username":"bob","role":"member"}`, with the name of now, which is
+-- null once the account is deleted.
+CREATE FUNCTION member_json(kept text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT format('{"user":"%s","username":%s%s}', k.subject, coalesce(to_json(u.username)::text, 'null'),
+                  ',"role":' || to_json(k.role))
+    FROM (SELECT kept::json->>'user' AS subject, kept::json->>'role' AS role) k
+         LEFT JOIN users u ON u.id = k.subject::uuid
 $$;
 
 -- One entry of any kind, by whoever holds the head: `append_messages` below.
@@ -157,6 +168,7 @@ DECLARE
     stored record;
     member record;
     original record;
+    kept text := content;
 BEGIN
     SELECT h.epoch INTO append_entry.epoch FROM room_heads h WHERE room = the_room;
     IF NOT FOUND THEN outcome := 'no_such_room'; RETURN; END IF;
@@ -171,7 +183,8 @@ BEGIN
     END IF;
     IF the_kind IN ('joined', 'left', 'role') THEN
         outcome := change_member(the_room, actor, moderates, the_kind, subject, new_role, now);
-        body := member_json(subject, CASE the_kind WHEN 'joined' THEN 'member' ELSE new_role END);
+        kept := member_ref(subject, CASE the_kind WHEN 'joined' THEN 'member' ELSE new_role END);
+        body := member_json(kept);
     ELSE
         SELECT role, muted_until INTO member FROM room_members
             WHERE room = the_room AND user_id = actor;
@@ -193,7 +206,6 @@ BEGIN
             WHEN NOT original.is_deleted THEN NULL
             WHEN the_kind = 'edited' THEN 'no_such_message'
             ELSE 'unchanged' END;
-        body := content;
     END IF;
     IF outcome IS NOT NULL THEN RETURN; END IF;
     outcome := 'stored';
@@ -201,8 +213,7 @@ BEGIN
     UPDATE room_heads h SET last_seq = last_seq + 1 WHERE room = the_room
         RETURNING last_seq INTO append_entry.seq;
     INSERT INTO messages (room, seq, kind, user_id, key, of_seq, body, digest, at)
-        VALUES (the_room, append_entry.seq, the_kind, actor, the_key, target, append_entry.body,
-                the_digest, now);
+        VALUES (the_room, append_entry.seq, the_kind, actor, the_key, target, kept, the_digest, now);
     IF the_kind = 'deleted' THEN
         UPDATE messages m SET body = NULL WHERE room = the_room AND m.seq = target;
         UPDATE messages m SET body = NULL WHERE room = the_room AND of_seq = target AND kind = 'edited';
@@ -299,15 +310,52 @@ BEGIN
     END LOOP;
 END $$;
 
--- The same change of members where no log is kept.
+-- The same change of members where no log is kept. `version` counts the changes of a room in the order in
+-- which they are committed: who is told of them may be so in another one.
 CREATE FUNCTION change_member_unlogged(
-    the_room bigint, actor uuid, moderates boolean, kind text, subject uuid, new_role text, now timestamptz
-) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+    the_room bigint, actor uuid, moderates boolean, kind text, subject uuid, new_role text, now timestamptz,
+    OUT refused text, OUT version bigint
+) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     -- Users first: whoever deletes an account has its row and comes to the rooms it made.
     PERFORM FROM users WHERE id IN (actor, subject) ORDER BY id FOR KEY SHARE;
     -- There is no head to hold.
     PERFORM FROM rooms WHERE id = the_room AND NOT durable FOR NO KEY UPDATE;
-    IF NOT FOUND THEN RETURN 'no_such_room'; END IF;
-    RETURN change_member(the_room, actor, moderates, kind, subject, new_role, now);
+    IF NOT FOUND THEN refused := 'no_such_room'; RETURN; END IF;
+    refused := change_member(the_room, actor, moderates, kind, subject, new_role, now);
+    IF refused IS NULL THEN
+        UPDATE rooms SET changes = changes + 1 WHERE id = the_room RETURNING changes INTO version;
+    END IF;
+END $$;
+
+-- Gives each of these rooms that has lost its last owner with an account another one, if anybody is there:
+-- of those whose account is active the moderator who has been there longest, else the member. The caller
+-- holds the heads of these rooms, or the rooms where there is no head. In a log it is an entry of the
+-- account that is gone.
+CREATE FUNCTION hand_over_rooms(rooms bigint[], gone uuid, now timestamptz)
+RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    heir record;
+    place bigint;
+BEGIN
+    FOR heir IN
+        SELECT DISTINCT ON (m.room) m.room, m.user_id
+        FROM room_members m JOIN users u ON u.id = m.user_id
+        WHERE m.room = ANY (hand_over_rooms.rooms)
+          AND NOT EXISTS (SELECT FROM room_members o WHERE o.room = m.room AND o.role = 'owner')
+        ORDER BY m.room, u.status = 'active' DESC, m.role = 'moderator' DESC, m.joined_at, m.user_id
+    LOOP
+        -- Nobody could let a muted owner speak again.
+        UPDATE room_members SET role = 'owner', muted_until = NULL
+            WHERE room = heir.room AND user_id = heir.user_id;
+        UPDATE room_heads SET last_seq = last_seq + 1 WHERE room = heir.room RETURNING last_seq INTO place;
+        IF FOUND THEN
+            INSERT INTO messages (room, seq, kind, user_id, key, body, digest, at)
+                VALUES (heir.room, place, 'role', gone, gen_random_uuid(),
+                        member_ref(heir.user_id, 'owner'), sha256(''), now);
+        ELSE
+            UPDATE rooms SET changes = changes + 1 WHERE id = heir.room;
+        END IF;
+    END LOOP;
 END $$;

@@ -122,13 +122,13 @@ impl Caller<'_> {
             members::change_unlogged(store.db.pool(), room.id, actor, change, now).await
         });
         match changing.await? {
-            None => {
+            Ok(_) => {
                 if let Effect::Member(user, role) = effect_of(self.identity.user, &entry) {
                     Store::member_changed(self.client.node(), &opened, user, role);
                 }
                 Ok(json!({}))
             }
-            Some(refused) => {
+            Err(refused) => {
                 refusal(&refused).map_or_else(|| Ok(json!({ "unchanged": true })), Err)
             }
         }

@@ -83,8 +83,8 @@ pub struct Entry {
     /// The message that an `edited` or `deleted` is about.
     pub of: Option<i64>,
     /// The JSON text that is delivered: of a message what was sent, of `joined`, `left` and `role` the
-    /// member, like `{"user":"<uuid>","username":"bob","role":"member"}`. `None` of a `deleted`, and of a
-    /// message and its `edited` once that is deleted.
+    /// member, like `{"user":"<uuid>","username":"bob","role":"member"}` with the name of now, null once the
+    /// account is deleted. `None` of a `deleted`, and of a message and its `edited` once that is deleted.
     pub body: Option<String>,
     /// When it was appended.
     pub at: OffsetDateTime,

@@ -1,6 +1,7 @@
 //! Who is in a room, and may do what in it.
 
 mod change;
+pub(super) mod inherit;
 
 use sqlx::PgExecutor;
 use time::OffsetDateTime;

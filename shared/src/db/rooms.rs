@@ -54,6 +54,8 @@ pub struct Standing {
     pub membership: Option<Membership>,
     /// Whether they may join although it is not public.
     pub is_invited: bool,
+    /// How many changes of members this has seen: the log's last place, or a count where there is none.
+    pub version: i64,
 }
 
 /// Makes a room whose creator owns it, and, if it is durable, its log, which begins with their `joined`.
@@ -85,7 +87,7 @@ pub async fn create(
              SELECT id, $5, 'owner', $6 FROM made
          ), joined AS (
              INSERT INTO messages (room, seq, kind, user_id, key, body, digest, at)
-             SELECT id, 1, 'joined', $5, $8, member_json($5, 'owner'), $9, $6 FROM made WHERE $3
+             SELECT id, 1, 'joined', $5, $8, member_ref($5, 'owner'), $9, $6 FROM made WHERE $3
          )
          SELECT id FROM made",
         new.name,
@@ -115,9 +117,11 @@ pub async fn find(
 ) -> Result<Option<Standing>, Error> {
     let row = sqlx::query!(
         r#"SELECT r.id, r.name, r.title, r.durable, r.public, m.role AS "role?", m.muted_until,
+                  coalesce(h.last_seq, r.changes) AS "version!",
                   EXISTS (SELECT FROM room_invitations i
                           WHERE i.room = r.id AND i.user_id = $2) AS "is_invited!"
            FROM rooms r LEFT JOIN room_members m ON m.room = r.id AND m.user_id = $2
+                LEFT JOIN room_heads h ON h.room = r.id
            WHERE r.name = $1"#,
         name,
         user
@@ -132,5 +136,6 @@ pub async fn find(
         },
         membership: row.role.and_then(|role| Membership::of(&role, row.muted_until)),
         is_invited: row.is_invited,
+        version: row.version,
     }))
 }

@@ -36,7 +36,8 @@ export interface Said {
 /** The member whom an entry is about. */
 export interface Subject {
   readonly user: string;
-  readonly username: string;
+  /** Null once the account is deleted. */
+  readonly username: string | null;
   readonly role: Role | null;
 }
 

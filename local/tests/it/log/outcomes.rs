@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::db::log::{NewEntry, Outcome};
 use shared::db::members::{self, Change, Invited, Role};
+use shared::db::rooms;
 use uuid::Uuid;
 
 use super::{Rooms, is_stored, item, message, now, stored_seq};
@@ -226,14 +227,16 @@ async fn a_room_without_a_log_has_members_by_the_same_rules() {
     let change = async |actor, change| {
         members::change_unlogged(db, room, (actor, false), change, now()).await.unwrap()
     };
-    assert_eq!(change(ann, Change::Join).await, None);
-    assert_eq!(change(ann, Change::Join).await, Some(Outcome::Unchanged));
+    assert_eq!(change(ann, Change::Join).await, Ok(1));
+    assert_eq!(change(ann, Change::Join).await, Err(Outcome::Unchanged));
     let moderator = Change::Role { subject: ann, role: Role::Moderator };
-    assert_eq!(change(ann, moderator).await, Some(Outcome::Forbidden));
-    assert_eq!(change(olga, moderator).await, None);
-    assert_eq!(change(olga, Change::Leave { subject: olga }).await, Some(Outcome::LastOwner));
-    assert_eq!(change(ann, Change::Leave { subject: ann }).await, None);
+    assert_eq!(change(ann, moderator).await, Err(Outcome::Forbidden));
+    assert_eq!(change(olga, moderator).await, Ok(2));
+    assert_eq!(change(olga, Change::Leave { subject: olga }).await, Err(Outcome::LastOwner));
+    let found = rooms::find(db, "fleeting", Some(ann)).await.unwrap().unwrap();
+    assert_eq!(found.version, 2, "what it tells has seen both");
+    assert_eq!(change(ann, Change::Leave { subject: ann }).await, Ok(3));
     let logged = rooms.room("lobby", olga).await;
     let refused = members::change_unlogged(db, logged, (ann, false), Change::Join, now()).await;
-    assert_eq!(refused.unwrap(), Some(Outcome::NoSuchRoom), "its log would not tell");
+    assert_eq!(refused.unwrap(), Err(Outcome::NoSuchRoom), "its log would not tell");
 }

@@ -44,7 +44,9 @@ macro_rules! entries {
             Row,
             r#"SELECT h.epoch, h.first_seq, h.last_seq, e.seq AS "seq?", e.kind AS "kind?",
                       e.user_id AS "user_id?",
-                      u.username AS "username?", e.key AS "key?", e.of_seq, e.body, e.at AS "at?"
+                      u.username AS "username?", e.key AS "key?", e.of_seq, e.at AS "at?",
+                      CASE WHEN e.kind IN ('joined', 'left', 'role') THEN member_json(e.body)
+                           ELSE e.body END AS body
                FROM room_heads h
                LEFT JOIN LATERAL (
                    SELECT m.*, row_number() OVER by_seq AS place,

@@ -136,8 +136,8 @@ pub enum Change {
     },
 }
 
-/// Changes the members of a room that keeps no log, by the rules of one that does: `None` when done, else
-/// why not. One transaction.
+/// Changes the members of a room that keeps no log, by the rules of one that does: the number of the change
+/// among those of the room, in the order in which they are committed, or why not. One transaction.
 ///
 /// # Errors
 /// The statement's.
@@ -147,14 +147,14 @@ pub async fn change_unlogged(
     (actor, moderates): (Uuid, bool),
     change: Change,
     now: OffsetDateTime,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Result<i64, Outcome>, Error> {
     let (kind, subject, role) = match change {
         Change::Join => (Kind::Joined, actor, None),
         Change::Leave { subject } => (Kind::Left, subject, None),
         Change::Role { subject, role } => (Kind::Role, subject, Some(role)),
     };
-    let refused = sqlx::query_scalar!(
-        "SELECT change_member_unlogged($1, $2, $3, $4, $5, $6, $7)",
+    let told = sqlx::query!(
+        "SELECT refused, version FROM change_member_unlogged($1, $2, $3, $4, $5, $6, $7)",
         room,
         actor,
         moderates,
@@ -165,8 +165,10 @@ pub async fn change_unlogged(
     )
     .fetch_one(db)
     .await?;
-    let Some(name) = refused else { return Ok(None) };
-    let refused = Outcome::refusal(&name);
+    if let Some(version) = told.version {
+        return Ok(Ok(version));
+    }
+    let name = told.refused.unwrap_or_default();
     let unknown = || Error::Fault(sqlx::Error::Decode(format!("outcome {name}").into()));
-    refused.map(Some).ok_or_else(unknown)
+    Outcome::refusal(&name).map(Err).ok_or_else(unknown)
 }

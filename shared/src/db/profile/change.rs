@@ -10,6 +10,7 @@ use super::Profile;
 use crate::access_token::Claims;
 use crate::credentials::{Bio, DisplayName};
 use crate::db::buckets::{Bucket, taking};
+use crate::db::members::inherit;
 use crate::db::pool::Pool;
 use crate::db::sessions::{checked, parse_roles};
 use crate::db::{Error, admins, notices, users};
@@ -167,8 +168,9 @@ pub enum Deletion {
     LastAdmin,
 }
 
-/// Deletes the caller's account and all that hangs on it, keeps the name from others, tells the nodes,
-/// writes the audit row, in one transaction. Only who manages accounts waits for others who do.
+/// Deletes the caller's account and all that hangs on it, keeps the name from others, gives the rooms they
+/// alone owned another owner, tells the nodes, writes the audit row, in one transaction. Only who manages
+/// accounts waits for others who do.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or a statement's.
@@ -181,6 +183,7 @@ pub async fn delete(
 ) -> Result<Deletion, Error> {
     let mut connection = db.lend().await?;
     let mut transaction = connection.begin().await?;
+    let mut rooms = inherit::hold_logs(&mut *transaction, claims.sub).await?;
     users::hold(&mut *transaction, claims.sub).await?;
     // Roles change only under the lock of the account's row, so what is told here stays so. Whoever
     // manages accounts begins anew: the administrators' lock comes before any account's.
@@ -188,9 +191,14 @@ pub async fn delete(
         transaction.rollback().await?;
         transaction = connection.begin().await?;
         admins::hold(&mut *transaction).await?;
+        rooms = inherit::hold_logs(&mut *transaction, claims.sub).await?;
         users::hold(&mut *transaction, claims.sub).await?;
     }
+    rooms.extend(inherit::hold_rooms(&mut *transaction, claims.sub).await?);
     let deleted = remove(&mut transaction, claims, verified, caller, now).await?;
+    if deleted == Deletion::Done && !rooms.is_empty() {
+        inherit::hand_over(&mut *transaction, &rooms, claims.sub, now).await?;
+    }
     transaction.commit().await?;
     Ok(deleted)
 }
