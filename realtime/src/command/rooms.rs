@@ -98,7 +98,7 @@ impl Caller<'_> {
 
     /// Somebody joins, leaves, or gets another role.
     async fn change(&self, name: &Name, key: Uuid, change: Change) -> Outcome {
-        let Standing { room, membership, is_invited } =
+        let Standing { room, membership, is_invited, .. } =
             self.store.find(name, self.identity).await?;
         // Who moderates every room removes members also where they are none.
         let removes = matches!(change, Change::Leave { subject } if subject != self.identity.user);
