@@ -72,7 +72,7 @@ impl Client {
 
     /// How the handshake signed it in; told once.
     pub(crate) fn take_sign_in(&self) -> Option<SignIn> {
-        self.session().sign_in.take()
+        self.session().take_sign_in()
     }
 
     /// It is signed in, or its sign-in is renewed. `counted` is its place among the user's connections.

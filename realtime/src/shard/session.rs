@@ -25,8 +25,8 @@ const STRIKES_WITHIN: Duration = Duration::from_mins(1);
 /// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// How the handshake signed it in, until it has been told.
-    pub(super) sign_in: RefCell<Option<SignIn>>,
+    /// How the handshake signed it in, until it has been told; beside it, because it is gone soon.
+    sign_in: RefCell<Option<Box<SignIn>>>,
     identity: RefCell<Option<Identity>>,
     /// Its place among the user's connections, if `auth` took it.
     pub(super) counted: RefCell<Option<Counted<Uuid>>>,
@@ -69,7 +69,7 @@ impl Session {
     /// A connection that has `time` to sign in, unless its handshake did.
     pub(super) fn new(sign_in: SignIn, time: Duration, now: Instant) -> Self {
         Self {
-            sign_in: RefCell::new(Some(sign_in)),
+            sign_in: RefCell::new(Some(Box::new(sign_in))),
             identity: RefCell::default(),
             counted: RefCell::default(),
             sign_in_by: now + time,
@@ -83,6 +83,11 @@ impl Session {
             is_over: Cell::new(false),
             strikes: Cell::new((0, None)),
         }
+    }
+
+    /// How the handshake signed it in; told once.
+    pub(super) fn take_sign_in(&self) -> Option<SignIn> {
+        self.sign_in.take().map(|sign_in| *sign_in)
     }
 
     /// Who it is.
@@ -129,6 +134,16 @@ impl Session {
         for subscription in self.subscriptions.take() {
             subscription.leave(shard);
         }
+    }
+
+    /// Is subscribed to a further room.
+    pub(super) fn subscribe(&self, subscription: Subscription) {
+        let mut subscriptions = self.subscriptions.borrow_mut();
+        if subscriptions.is_empty() {
+            // Most stay with one, and a list takes places for four.
+            subscriptions.reserve_exact(1);
+        }
+        subscriptions.push(subscription);
     }
 
     /// Is no longer subscribed to the rooms of which this holds.
@@ -183,6 +198,16 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::part::Member;
+
+    /// The budget of DESIGN's engine beside what a plain connection costs.
+    #[test]
+    fn a_signed_in_connection_and_a_subscription_keep_within_their_budgets() {
+        let session = size_of::<Session>();
+        assert!(session <= 256, "identity and state: {session}");
+        let subscription = size_of::<Subscription>() + size_of::<Option<Member>>();
+        assert!(subscription <= 64, "a subscription and its member: {subscription}");
+    }
 
     #[test]
     fn ten_commands_over_the_rate_within_a_minute_are_too_many() {

@@ -62,7 +62,7 @@ impl Client {
         if let Some(answer) = &answer {
             subscription.answered(answer);
         }
-        self.session().subscriptions.borrow_mut().push(subscription);
+        self.session().subscribe(subscription);
         self.say(&reply(answer.as_ref()));
         if let Some(answer) = answer {
             self.go_on(&part, answer);
