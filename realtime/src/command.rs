@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::json;
+use shared::settings;
 
 mod auth;
 mod history;
@@ -20,12 +19,13 @@ use crate::auth::Identity;
 use crate::close::CloseCode;
 use crate::hub::SignIn;
 use crate::protocol::{
-    Bye, Command, ErrorCode, Limits, Parsed, Push, Refusal, Welcome, parse, reply_error, reply_ok,
+    Bye, Command, ErrorCode, Limits, Parsed, Push, Rate, Refusal, Reply, Welcome, parse,
+    reply_error, reply_ok,
 };
 use crate::shard::client::{Client, IN_FLIGHT, Wait};
 
 /// What a command comes to.
-type Outcome<T = serde_json::Value> = Result<T, Refusal>;
+type Outcome = Result<Reply, Refusal>;
 
 /// Greets a client, or sends it away if its token was refused.
 pub(crate) fn welcome(client: &Client) {
@@ -43,6 +43,8 @@ pub(crate) fn welcome(client: &Client) {
             message_bytes: settings.queues.message.0 as u64,
             subscriptions: settings.limits.subscriptions,
             publishes_in_flight: IN_FLIGHT,
+            messages: settings.limits.messages.map(rate),
+            bytes: settings.limits.bytes.map(rate),
             ping_interval_ms: millis(settings.heartbeat.interval),
             ping_timeout_ms: millis(settings.heartbeat.timeout),
         },
@@ -86,7 +88,7 @@ pub(crate) fn refuse(client: &Client, text: &[u8], wait: Duration) {
 
 fn carry_out(client: &Client, id: u64, command: Command) -> Result<(), Wait> {
     match (client.identity(), command) {
-        (_, Command::Ping) => reply(client, id, Ok(json!({}))),
+        (_, Command::Ping) => reply(client, id, Ok(Reply::DONE)),
         (_, Command::Auth(token)) => {
             let it = client.clone();
             client.run(async move {
@@ -94,7 +96,7 @@ fn carry_out(client: &Client, id: u64, command: Command) -> Result<(), Wait> {
                 reply(&it, id, outcome);
             });
         }
-        (None, _) => reply::<()>(client, id, Err(ErrorCode::NotSignedIn.into())),
+        (None, _) => reply(client, id, Err(ErrorCode::NotSignedIn.into())),
         (Some(identity), command) => return begin(client, id, identity, command),
     }
     Ok(())
@@ -105,7 +107,7 @@ fn begin(client: &Client, id: u64, identity: Identity, command: Command) -> Resu
     match command {
         Command::Unsubscribe(room) => {
             let done = client.unsubscribe(room.as_str());
-            let outcome = if done { Ok(json!({})) } else { Err(ErrorCode::NotSubscribed.into()) };
+            let outcome = if done { Ok(Reply::DONE) } else { Err(ErrorCode::NotSubscribed.into()) };
             reply(client, id, outcome);
         }
         Command::Publish(room, key, content) => {
@@ -144,12 +146,16 @@ async fn alone(client: &Client, identity: &Identity, command: Command) -> Outcom
     }
 }
 
-fn reply<T: Serialize>(client: &Client, id: u64, outcome: Outcome<T>) {
+fn reply(client: &Client, id: u64, outcome: Outcome) {
     let json = match outcome {
         Ok(ok) => reply_ok(id, &ok),
         Err(refusal) => reply_error(Some(id), &refusal),
     };
     client.say(&json);
+}
+
+fn rate(settings::Rate { count, period, burst }: settings::Rate) -> Rate {
+    Rate { count, period_ms: millis(period), burst }
 }
 
 fn millis(duration: Duration) -> u64 {

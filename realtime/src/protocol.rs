@@ -21,6 +21,7 @@ mod entry;
 mod error;
 mod parse;
 mod push;
+mod reply;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,11 @@ pub use command::{Command, Content, Create, History, Name, Parsed, Since};
 pub use entry::{Entry, Sender, encode as encode_entry};
 pub use error::{ErrorCode, Refusal};
 pub use parse::parse;
-pub use push::{Bye, Limits, Push, Reset, Welcome, reply_error, reply_ok};
+pub use push::{Bye, Limits, Push, Rate, Reset, Welcome};
+pub use reply::{
+    Invited, Log, Member, Members, Page, Reply, Room, Rooms, SignedIn, Start, Stored, Subscribed,
+    Taken, reply_error, reply_ok,
+};
 
 /// The longest `id`: the largest whole number that JavaScript keeps exactly (2^53 - 1).
 pub const MAX_ID: u64 = (1 << 53) - 1;

@@ -1,12 +1,11 @@
 //! `auth`: a sign-in on the open socket, and its renewal.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
 use shared::problem::Code;
 
 use super::{Outcome, store_is_away};
 use crate::close::CloseCode;
-use crate::protocol::{ErrorCode, Refusal};
+use crate::protocol::{ErrorCode, Refusal, Reply, SignedIn};
 use crate::shard::client::Client;
 
 /// Signs in, or renews the sign-in. Another user than before is sent away for good.
@@ -39,5 +38,5 @@ pub(super) async fn auth(client: &Client, token: &SecretString) -> Outcome {
     };
     let user = identity.sender();
     client.signed_in(identity, counted);
-    Ok(json!({ "user": user }))
+    Ok(Reply::SignedIn(SignedIn { user }))
 }

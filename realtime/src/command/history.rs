@@ -1,25 +1,13 @@
 //! `history`: entries of a room's log, by pages.
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::db::log::{self, From};
 
 use super::Outcome;
 use crate::auth::Identity;
-use crate::protocol::{ErrorCode, History, Name};
+use crate::protocol::{ErrorCode, History, Name, Page, Reply};
 use crate::shard::client::Client;
 use crate::store::{Store, place, seq};
-
-/// The `ok` of `history`. The entries are written as they are: read as JSON values they would not be the
-/// bytes that were published.
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
-    room: String,
-    epoch: String,
-    first_seq: u64,
-    last_seq: u64,
-    entries: Vec<Box<RawValue>>,
-}
 
 /// A page of a log.
 pub(super) async fn history(
@@ -27,7 +15,7 @@ pub(super) async fn history(
     identity: &Identity,
     name: &Name,
     page: History,
-) -> Outcome<Page> {
+) -> Outcome {
     let store = client.store();
     let standing = store.standing(name, identity).await?;
     if !standing.room.durable {
@@ -51,11 +39,11 @@ pub(super) async fn history(
         entries.push(json.ok_or(ErrorCode::Internal)?);
     }
     let head = replay.head;
-    Ok(Page {
+    Ok(Reply::History(Page {
         room: name.as_str().to_owned(),
         epoch: head.epoch.to_string(),
         first_seq: seq(head.first_seq),
         last_seq: seq(head.last_seq),
         entries,
-    })
+    }))
 }

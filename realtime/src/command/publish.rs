@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use shared::db::log::NewEntry;
 use shared::db::members::Role;
 use uuid::Uuid;
@@ -10,7 +9,7 @@ use uuid::Uuid;
 use super::{Outcome, reply};
 use crate::auth::Identity;
 use crate::hub::{Keeping, Room};
-use crate::protocol::{Content, Entry, ErrorCode, Name, encode_entry};
+use crate::protocol::{Content, Entry, ErrorCode, Name, Reply, Taken, encode_entry};
 use crate::shard::client::{Client, Wait};
 use crate::store::{Appended, Store, place};
 
@@ -45,7 +44,7 @@ pub(super) fn publish(
     let appending = store.append(client.node(), &room, &identity, key, entry);
     client.follow(async move {
         let outcome = appending.await;
-        reply(&it, id, outcome.map(|appended| appended.json(key)));
+        reply(&it, id, outcome.map(|appended| appended.reply(key)));
     });
     Ok(())
 }
@@ -61,7 +60,7 @@ fn ephemeral(
     content: &Content,
 ) -> Result<(), Wait> {
     if role.is_none() {
-        reply::<()>(client, id, Err(ErrorCode::NotAMember.into()));
+        reply(client, id, Err(ErrorCode::NotAMember.into()));
         return Ok(());
     }
     let sender = identity.sender();
@@ -75,7 +74,7 @@ fn ephemeral(
         body: Some(&content.0),
     };
     client.publish(room, &encode_entry(&room.name, &entry))?;
-    reply(client, id, Ok(json!({ "key": key })));
+    reply(client, id, Ok(Reply::Taken(Taken { key })));
     Ok(())
 }
 
@@ -123,5 +122,5 @@ async fn append(
     }
     let room = Store::open(client.node(), &standing.room);
     let appended: Appended = store.append(client.node(), &room, identity, key, entry).await?;
-    Ok(appended.json(key))
+    Ok(appended.reply(key))
 }

@@ -1,16 +1,16 @@
 //! Rooms: making, finding, joining and leaving them, and who is in them.
 
-use serde_json::{Value, json};
 use shared::db;
 use shared::db::log::NewEntry;
-use shared::db::members::{self, Change, Invited, Membership, Role};
+use shared::db::members::{self, Change, Membership, Role};
 use shared::db::rooms::{self, NAME_TAKEN, NewRoom, Standing};
-use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::Outcome;
 use crate::auth::Identity;
-use crate::protocol::{Command, Create, ErrorCode, Name};
+use crate::protocol::{
+    Command, Create, ErrorCode, Invited, Log, Member, Members, Name, Reply, Room, Rooms,
+};
 use crate::room::Effect;
 use crate::shard::client::Client;
 use crate::store::{Store, effect_of, refusal, seq};
@@ -59,17 +59,16 @@ impl Caller<'_> {
         let rooms: Vec<_> = listing
             .await?
             .into_iter()
-            .map(|listed| {
-                let mut json = room_json(&listed.room, Some(listed.membership));
-                if let Some(head) = listed.head {
-                    json["epoch"] = json!(head.epoch.to_string());
-                    json["first_seq"] = json!(seq(head.first_seq));
-                    json["last_seq"] = json!(seq(head.last_seq));
-                }
-                json
+            .map(|listed| Room {
+                log: listed.head.map(|head| Log {
+                    epoch: head.epoch.to_string(),
+                    first_seq: seq(head.first_seq),
+                    last_seq: seq(head.last_seq),
+                }),
+                ..described(listed.room, Some(listed.membership))
             })
             .collect();
-        Ok(json!({ "more": is_full(rooms.len()), "rooms": rooms }))
+        Ok(list_of(rooms))
     }
 
     async fn search(&self, query: Box<str>, after: Option<Name>) -> Outcome {
@@ -78,9 +77,8 @@ impl Caller<'_> {
             let after = after.as_ref().map(Name::as_str);
             rooms::search(store.db.pool(), user, &query, after, PAGE).await
         });
-        let found: Vec<_> =
-            searching.await?.iter().map(|found| room_json(&found.room, found.membership)).collect();
-        Ok(json!({ "more": is_full(found.len()), "rooms": found }))
+        let found = searching.await?.into_iter();
+        Ok(list_of(found.map(|found| described(found.room, found.membership)).collect()))
     }
 
     async fn create(&self, Create { room, title, durable, public }: Create) -> Outcome {
@@ -93,7 +91,8 @@ impl Caller<'_> {
             }
         });
         let room = made.await?.ok_or(ErrorCode::RoomTaken)?;
-        Ok(room_json(&room, Some(Membership { role: Role::Owner, muted_until: None })))
+        let owner = Membership { role: Role::Owner, muted_until: None };
+        Ok(Reply::Room(described(room, Some(owner))))
     }
 
     /// Somebody joins, leaves, or gets another role.
@@ -115,7 +114,7 @@ impl Caller<'_> {
         if room.durable {
             let node = self.client.node();
             let appended = self.store.append(node, &opened, self.identity, key, entry).await?;
-            return Ok(appended.json(key));
+            return Ok(appended.reply(key));
         }
         let (actor, now) = ((self.identity.user, self.identity.moderates), self.store.clock.now());
         let changing = self.store.ask(async move |store| {
@@ -126,11 +125,9 @@ impl Caller<'_> {
                 if let Effect::Member(user, role) = effect_of(self.identity.user, &entry) {
                     Store::member_changed(self.client.node(), &opened, user, role);
                 }
-                Ok(json!({}))
+                Ok(Reply::DONE)
             }
-            Err(refused) => {
-                refusal(&refused).map_or_else(|| Ok(json!({ "unchanged": true })), Err)
-            }
+            Err(refused) => refusal(&refused).map_or(Ok(Reply::UNCHANGED), Err),
         }
     }
 
@@ -141,11 +138,12 @@ impl Caller<'_> {
         let inviting = self.store.ask(async move |store| {
             members::invite(store.db.pool(), standing.room.id, user, &key, now).await
         });
+        let invited = |user, unchanged| Ok(Reply::Invited(Invited { user, unchanged }));
         match inviting.await? {
-            Invited::Done { user } => Ok(json!({ "user": user })),
-            Invited::Member { user } => Ok(json!({ "user": user, "unchanged": true })),
-            Invited::NoSuchUser => Err(ErrorCode::UserNotFound.into()),
-            Invited::Forbidden => Err(ErrorCode::Forbidden.into()),
+            members::Invited::Done { user } => invited(user, false),
+            members::Invited::Member { user } => invited(user, true),
+            members::Invited::NoSuchUser => Err(ErrorCode::UserNotFound.into()),
+            members::Invited::Forbidden => Err(ErrorCode::Forbidden.into()),
         }
     }
 
@@ -154,13 +152,18 @@ impl Caller<'_> {
         let reading = self.store.ask(async move |store| {
             members::page(store.db.pool(), standing.room.id, after, PAGE).await
         });
-        let members: Vec<_> = reading.await?.into_iter().map(|member| {
-            json!({
-                "id": member.user, "username": member.username, "display_name": member.display_name,
-                "role": member.membership.role.as_str(), "muted_until": until(member.membership),
+        let members: Vec<_> = reading
+            .await?
+            .into_iter()
+            .map(|member| Member {
+                id: member.user,
+                username: member.username,
+                display_name: member.display_name,
+                role: member.membership.role,
+                muted_until: member.membership.muted_until,
             })
-        }).collect();
-        Ok(json!({ "more": is_full(members.len()), "members": members }))
+            .collect();
+        Ok(Reply::Members(Members { more: is_full(members.len()), members }))
     }
 }
 
@@ -169,18 +172,13 @@ fn is_full(count: usize) -> bool {
     i64::try_from(count).is_ok_and(|count| count == PAGE)
 }
 
-fn room_json(room: &rooms::Room, membership: Option<Membership>) -> Value {
-    let rooms::Room { name, title, durable, public, .. } = room;
-    let role = membership.map(|membership| membership.role.as_str());
-    let mut json = json!({
-        "room": name, "title": title, "durable": durable, "public": public, "role": role,
-    });
-    if let Some(until) = membership.and_then(until) {
-        json["muted_until"] = json!(until);
-    }
-    json
+fn list_of(rooms: Vec<Room>) -> Reply {
+    Reply::Rooms(Rooms { more: is_full(rooms.len()), rooms })
 }
 
-fn until(membership: Membership) -> Option<String> {
-    membership.muted_until?.format(&Rfc3339).ok()
+fn described(room: rooms::Room, membership: Option<Membership>) -> Room {
+    let rooms::Room { name, title, durable, public, .. } = room;
+    let role = membership.map(|membership| membership.role);
+    let muted_until = membership.and_then(|membership| membership.muted_until);
+    Room { room: name, title, durable, public, role, muted_until, log: None }
 }

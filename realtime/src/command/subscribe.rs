@@ -1,11 +1,9 @@
 //! `subscribe`: what is said in a room, from now on or from where the client left off.
 
-use serde_json::json;
-
 use super::reply;
 use crate::auth::Identity;
 use crate::hub::Keeping;
-use crate::protocol::{ErrorCode, Name, Refusal, Since, reply_ok};
+use crate::protocol::{self, ErrorCode, Name, Refusal, Reply, Since, Start, reply_ok};
 use crate::shard::client::{Client, Subscribed};
 use crate::shard::home::Answer;
 use crate::store::Store;
@@ -26,10 +24,10 @@ pub(super) async fn subscribe(
             Ok(Subscribed::Done) => return,
             Ok(Subscribed::Stale) => {}
             Ok(Subscribed::Unreadable) => break,
-            Err(refusal) => return reply::<()>(&client, id, Err(refusal)),
+            Err(refusal) => return reply(&client, id, Err(refusal)),
         }
     }
-    reply::<()>(&client, id, Err(ErrorCode::Unavailable.into()));
+    reply(&client, id, Err(ErrorCode::Unavailable.into()));
 }
 
 async fn attempt(
@@ -55,20 +53,15 @@ async fn attempt(
     let keeping = room.keeping;
     let name = name.as_str().to_owned();
     let said = move |answer: Option<&Answer>| {
-        let role = role.map(shared::db::members::Role::as_str);
         let durable = keeping == Keeping::Durable;
-        let Some(Answer { head, at, is_reset, .. }) = answer else {
-            return reply_ok(id, &json!({ "room": name, "durable": durable, "role": role }));
-        };
-        // Where what follows begins: behind what the client had, or at the end.
-        let seq = since.filter(|_| !is_reset).map_or(head.last_seq, |since| since.seq.min(*at));
-        reply_ok(
-            id,
-            &json!({
-                "room": name, "durable": durable, "role": role, "epoch": head.epoch.to_string(), "seq": seq,
-                "first_seq": head.first_seq, "last_seq": head.last_seq,
-            }),
-        )
+        let start = answer.map(|Answer { head, at, is_reset, .. }| Start {
+            epoch: head.epoch.to_string(),
+            // Where what follows begins: behind what the client had, or at the end.
+            seq: since.filter(|_| !is_reset).map_or(head.last_seq, |since| since.seq.min(*at)),
+            first_seq: head.first_seq,
+            last_seq: head.last_seq,
+        });
+        reply_ok(id, &Reply::Subscribed(protocol::Subscribed { room: name, durable, role, start }))
     };
     Ok(client.subscribe(room, role, since, said).await)
 }

@@ -1,8 +1,8 @@
-//! What the node says: replies, and pushes that are no entries of a log.
+//! What the node says by itself: pushes that are no entries of a log.
 
 use serde::Serialize;
 
-use super::Refusal;
+use super::Sender;
 
 /// A push.
 #[derive(Debug, Serialize)]
@@ -26,7 +26,7 @@ pub enum Push<'a> {
 pub struct Welcome {
     /// Who is signed in by the handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<super::Sender>,
+    pub user: Option<Sender>,
     /// Without a sign-in: the time to send `auth`, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign_in_ms: Option<u64>,
@@ -43,10 +43,25 @@ pub struct Limits {
     pub subscriptions: Option<u32>,
     /// Publishes without a reply at once.
     pub publishes_in_flight: u32,
+    /// How fast commands may come; null: no limit.
+    pub messages: Option<Rate>,
+    /// The same, in bytes of messages.
+    pub bytes: Option<Rate>,
     /// After so many milliseconds of silence the node sends a Ping.
     pub ping_interval_ms: u64,
     /// After so many more it gives the connection up.
     pub ping_timeout_ms: u64,
+}
+
+/// How fast something may come: `{"count":1000,"period_ms":1000,"burst":2000}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rate {
+    /// So many in each period.
+    pub count: u64,
+    /// A second, a minute, an hour or a day, in milliseconds.
+    pub period_ms: u64,
+    /// So many at once after a rest.
+    pub burst: u64,
 }
 
 /// The log no longer reaches back to where the client left off, or it is another one.
@@ -71,39 +86,11 @@ pub struct Bye {
     pub retry_ms: u64,
 }
 
-#[derive(Serialize)]
-struct Ok<'a, T> {
-    id: u64,
-    ok: &'a T,
-}
-
-#[derive(Serialize)]
-struct Error<'a> {
-    id: Option<u64>,
-    error: &'a Refusal,
-}
-
-/// The reply to a command that was carried out.
-///
-/// # Panics
-/// Never: what replies are made of can be written as JSON.
-pub fn reply_ok<T: Serialize>(id: u64, ok: &T) -> Vec<u8> {
-    serde_json::to_vec(&Ok { id, ok }).expect("replies have no map with keys that are no strings")
-}
-
-/// The reply to one that was not; `id` is null if the client gave none.
-///
-/// # Panics
-/// Never, as above.
-pub fn reply_error(id: Option<u64>, error: &Refusal) -> Vec<u8> {
-    serde_json::to_vec(&Error { id, error }).expect("a refusal is texts and numbers")
-}
-
 impl Push<'_> {
     /// Its JSON.
     ///
     /// # Panics
-    /// Never, as above.
+    /// Never: pushes can be written as JSON.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("pushes are texts and numbers")
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use shared::db::log::{Append, NewEntry, Outcome};
 use shared::db::members::Role;
 use tokio::sync::oneshot;
@@ -12,7 +11,7 @@ use super::{Store, send, seq};
 use crate::auth::Identity;
 use crate::hub::{Room, Shared};
 use crate::log::Unanswered;
-use crate::protocol::{Entry, ErrorCode, Refusal, Sender, encode_entry};
+use crate::protocol::{Entry, ErrorCode, Refusal, Reply, Sender, Stored, encode_entry};
 use crate::room::{Effect, Row};
 use crate::shard::home::News;
 
@@ -29,11 +28,11 @@ pub(crate) enum Appended {
 
 impl Appended {
     /// The reply to who appended it.
-    pub(crate) fn json(self, key: Uuid) -> Value {
+    pub(crate) fn reply(self, key: Uuid) -> Reply {
         match self {
-            Self::Stored(seq) => json!({ "seq": seq, "key": key }),
-            Self::Duplicate(seq) => json!({ "seq": seq, "key": key, "duplicate": true }),
-            Self::Unchanged => json!({ "unchanged": true }),
+            Self::Stored(seq) => Reply::Stored(Stored { seq, key, duplicate: false }),
+            Self::Duplicate(seq) => Reply::Stored(Stored { seq, key, duplicate: true }),
+            Self::Unchanged => Reply::UNCHANGED,
         }
     }
 }

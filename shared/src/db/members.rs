@@ -3,6 +3,7 @@
 mod change;
 pub(super) mod inherit;
 
+use serde::Serialize;
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,7 +14,8 @@ pub use change::{Change, Invited, change_unlogged, invite, mute};
 
 /// What a member may do in a room. In a room they own, people let others in, and set roles; with the second
 /// they remove and mute plain members, and delete what others said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Takes part.
     Member,

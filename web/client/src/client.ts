@@ -8,7 +8,7 @@ import type { State } from './machine.js';
 import { type Options, Outbox, quiet } from './outbox.js';
 import { Room } from './room.js';
 import { type Base, Subscription } from './subscription.js';
-import { type Json, type RoomInfo, type User, camel } from './wire.js';
+import { type Json, type Limits, type RoomInfo, type User, camel, limitsOf } from './wire.js';
 
 /** What a client is made of. */
 export interface ClientOptions {
@@ -52,6 +52,7 @@ export class Client {
   readonly #outbox: Outbox;
   readonly #base: Base;
   readonly #unwatch: () => void;
+  #limits: Limits | undefined;
 
   constructor({ url, getToken, queueLimit = QUEUE_LIMIT, backoff = BACKOFF, WebSocket = globalThis.WebSocket, clock = REAL_CLOCK, random = Math.random }: ClientOptions) {
     const address = new URL(url, globalThis.location?.href);
@@ -81,6 +82,11 @@ export class Client {
   /** Where the connection is. */
   get state(): State {
     return this.#connection.state;
+  }
+
+  /** What the node of the last connection lets it do. */
+  get limits(): Limits | undefined {
+    return this.#limits;
   }
 
   /** Adds a listener; what it returns removes it. */
@@ -148,6 +154,7 @@ export class Client {
   }
 
   #opened(limits: Json): void {
+    this.#limits = limitsOf(limits);
     this.#outbox.open(limits);
     for (const subscription of this.#subscriptions.values()) subscription.open();
     this.#outbox.flush();

@@ -20,6 +20,14 @@ export interface Published {
   readonly unchanged: boolean;
 }
 
+/** Who is invited. */
+export interface Invited {
+  /** The user's id. */
+  readonly user: string;
+  /** They are a member already. */
+  readonly unchanged: boolean;
+}
+
 /** Which part of a log: backwards from the end or from `before`, or onwards from `after`. */
 export interface HistoryOptions extends Options {
   readonly before?: number;
@@ -107,9 +115,10 @@ export class Room {
     return this.#keyed('set_role', { user, role }, options);
   }
 
-  /** Lets somebody find and join a private room; resolves with the user's id. */
-  invite(username: string, options: Options = {}): Promise<{ readonly user: string }> {
-    return this.#outbox.call('invite', { room: this.name, username }, ({ user }) => ({ user: String(user) }), options);
+  /** Lets somebody find and join a private room. */
+  invite(username: string, options: Options = {}): Promise<Invited> {
+    const read = ({ user, unchanged }: Json): Invited => ({ user: String(user), unchanged: unchanged === true });
+    return this.#outbox.call('invite', { room: this.name, username }, read, options);
   }
 
   /** Who belongs to it; asked for as it is read. */

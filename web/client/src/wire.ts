@@ -77,6 +77,28 @@ export interface Member {
   readonly mutedUntil: string | null;
 }
 
+/** So many in each period, and `burst` at once after a rest. */
+export interface Rate {
+  readonly count: number;
+  readonly periodMs: number;
+  readonly burst: number;
+}
+
+/** What a node lets a connection do; null: no limit. */
+export interface Limits {
+  /** Bytes of a message. */
+  readonly messageBytes: number;
+  /** Rooms followed at once. */
+  readonly subscriptions: number | null;
+  readonly publishesInFlight: number;
+  /** How fast commands may come, and their bytes. */
+  readonly messages: Rate | null;
+  readonly bytes: Rate | null;
+  /** The node asks after so much silence, and gives the connection up after so much more. */
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+}
+
 /** A JSON object of the node. What it says is looked at before it is used. */
 export type Json = { readonly [field: string]: unknown };
 
@@ -113,6 +135,13 @@ export function isCount(value: unknown): value is number {
 /** A push or a listed entry, if it is an entry of a kind that this version knows. */
 export function entryOf({ push, ...rest }: Json): Entry | undefined {
   return KINDS.has(push as string) ? ({ kind: push, ...rest } as unknown as Entry) : undefined;
+}
+
+/** The limits that a node greets with; none of a node that says none. */
+export function limitsOf(json: Json): Limits | undefined {
+  const { messages, bytes } = json;
+  const rate = (value: unknown): Rate | null => (isJson(value) ? camel<Rate>(value) : null);
+  return isCount(json['message_bytes']) ? { ...camel<Limits>(json), messages: rate(messages), bytes: rate(bytes) } : undefined;
 }
 
 /** With the names of its fields as JavaScript writes them: `last_seq` becomes `lastSeq`. */

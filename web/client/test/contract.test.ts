@@ -136,22 +136,89 @@ test('the bye of the contract is a close, and says within which time to come bac
   client.close();
 });
 
-test('every reply of the contract is understood', async () => {
+/** What the app is given for an `ok`; nothing where it asked for nothing. Lists give their first item. */
+const READ: Record<string, (ok: Json, fields: Json) => unknown> = {
+  auth: () => undefined,
+  ping: () => undefined,
+  unsubscribe: () => undefined,
+  subscribe: ({ durable, role }, { since }) => ({ durable, role, resumed: since !== undefined }),
+  history: ({ entries, ...page }) => ({ ...renamed(page), entries: (entries as Json[]).map(({ push, ...entry }) => ({ kind: push, ...entry })) }),
+  rooms: firstOf,
+  search: firstOf,
+  create: renamed,
+  invite: ({ user, unchanged }) => ({ user, unchanged: unchanged === true }),
+  members: firstOf,
+};
+
+/** Whatever has a key. */
+function readKeyed({ seq, unchanged }: Json, { key }: Json): unknown {
+  return { seq, key, unchanged: unchanged === true };
+}
+
+function firstOf({ rooms, members }: Json): unknown {
+  return renamed(((rooms ?? members) as Json[])[0] ?? {});
+}
+
+/** With the names of its fields as JavaScript writes them. */
+function renamed(json: Json): Json {
+  const name = (field: string): string => field.replaceAll(/_./g, (part) => part.slice(1).toUpperCase());
+  return Object.fromEntries(Object.entries(json).map(([field, value]) => [name(field), value]));
+}
+
+/** The command that a reply of the contract answers. */
+function asked({ id }: Json): Json {
+  return contract.commands.find((command) => command['id'] === id) ?? {};
+}
+
+for (const reply of contract.replies.filter(({ ok }) => ok)) {
+  const { command, ...fields } = asked(reply);
+  const ok = reply['ok'] as Json;
+  test(`the contract's answer ${JSON.stringify(ok)} to ${command} is understood`, async () => {
+    const client = await opened();
+    const room = client.room('general');
+    const lists: Record<string, () => AsyncGenerator<unknown>> = { rooms: () => client.rooms(), search: () => client.search('gen'), members: () => room.members() };
+    const list = lists[String(command)];
+    const answer = list ? list().next() : SAY[String(command)]?.(client, room, fields as unknown as Fields);
+    await settle();
+    HeldSocket.last().answer(String(command), { ok });
+    const given = await (answer as Promise<unknown>);
+    const value = list || command === 'history' ? (given as IteratorResult<unknown>).value : given;
+    assert.deepEqual(value, (READ[String(command)] ?? readKeyed)(ok, fields));
+    assert.equal(client.state.name, 'open');
+    client.close();
+  });
+}
+
+test('every error of a reply of the contract is understood', async () => {
   const clock = new HeldClock();
   const client = await opened(clock);
-  for (const { ok, error } of contract.replies) {
+  for (const { error } of contract.replies.filter((reply) => reply['error'])) {
     const joining = client.room('general').join();
-    HeldSocket.last().answer('join', ok ? { ok } : { error });
-    const { code, retry_ms: retryMs } = (error ?? {}) as Json;
+    HeldSocket.last().answer('join', { error });
+    const { code, retry_ms: retryMs } = error as Json;
     if (typeof retryMs === 'number') {
       const sent = HeldSocket.last().commands('join').length;
       await clock.pass(retryMs);
       assert.equal(HeldSocket.last().commands('join').length, sent + 1);
       HeldSocket.last().answer('join', { ok: {} });
+      assert.equal((await joining).unchanged, false);
+    } else {
+      await assert.rejects(joining, { code, retry: false });
     }
-    if (ok || retryMs) assert.equal((await joining).unchanged, false);
-    else await assert.rejects(joining, { code, retry: false });
   }
+  client.close();
+});
+
+test('the limits of the contract are told to the app', async () => {
+  const { limits } = contract.pushes.find(({ push }) => push === 'welcome') as { limits: Json };
+  const client = await opened();
+  assert.equal(client.limits, undefined);
+  HeldSocket.last().end(1006);
+  client.check();
+  await settle();
+  HeldSocket.last().welcome(limits);
+  const rates = { messages: renamed(limits['messages'] as Json), bytes: renamed(limits['bytes'] as Json) };
+  assert.deepEqual(client.limits, { ...renamed(limits), ...rates });
   client.close();
 });
 

@@ -164,7 +164,7 @@ test('a command that is not safe to repeat is not: the app is told that its outc
   await assert.rejects(creating, refusal('connection_lost'));
   assert.deepEqual(HeldSocket.last().sent.map(({ command }) => command), ['invite']);
   HeldSocket.last().answer('invite', { ok: { user: 'u2' } });
-  assert.deepEqual(await inviting, { user: 'u2' });
+  assert.deepEqual(await inviting, { user: 'u2', unchanged: false });
   client.close();
 });
 
