@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod app;
+mod asyncapi;
 #[path = "../../../shared/src/webauthn/tests/authenticator.rs"]
 mod authenticator;
 #[cfg(target_os = "linux")]

@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::app::TestApp;
+use crate::asyncapi;
 use crate::realtime::test_node::{Socket, close_code, hear, say, soon};
 
 /// A connection, and what was pushed to it and not looked at yet.
@@ -19,6 +20,8 @@ pub(crate) struct Client {
     pushes: VecDeque<Value>,
     /// Replies that came before they were waited for: publishes are answered as they are stored.
     replies: HashMap<u64, Value>,
+    /// Commands that were not answered, by their numbers.
+    commands: HashMap<u64, String>,
     next_id: u64,
 }
 
@@ -86,8 +89,8 @@ impl Client {
 
     /// On a socket whose handshake is done.
     pub(crate) async fn on(socket: Socket) -> Self {
-        let mut client =
-            Self { socket, pushes: VecDeque::new(), replies: HashMap::new(), next_id: 1 };
+        let (replies, commands) = (HashMap::new(), HashMap::new());
+        let mut client = Self { socket, pushes: VecDeque::new(), replies, commands, next_id: 1 };
         let welcome = client.next().await;
         assert_eq!(welcome["push"], "welcome");
         client.pushes.push_front(welcome);
@@ -99,13 +102,23 @@ impl Client {
         self.pushes.pop_front().unwrap()
     }
 
-    /// Sends a command and does not wait; its number.
+    /// Sends a command and does not wait; its number. It must be one by docs/asyncapi.yaml.
     pub(crate) async fn send(&mut self, mut command: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         command["id"] = json!(id);
-        say(&mut self.socket, &command.to_string()).await;
+        assert_eq!(asyncapi::judge_command(&command), Ok(()), "{command}");
+        self.send_as_it_is(&command.to_string()).await;
         id
+    }
+
+    /// Sends a text that need not be a command.
+    pub(crate) async fn send_as_it_is(&mut self, text: &str) {
+        let command: Value = serde_json::from_str(text).unwrap_or_default();
+        if let (Some(id), Some(name)) = (command["id"].as_u64(), command["command"].as_str()) {
+            self.commands.insert(id, name.to_owned());
+        }
+        say(&mut self.socket, text).await;
     }
 
     /// The next message of the node, whatever it is.
@@ -114,11 +127,15 @@ impl Client {
         self.next().await
     }
 
+    /// The next message of the node, which must be one by docs/asyncapi.yaml.
     async fn next(&mut self) -> Value {
-        match hear(&mut self.socket).await {
+        let message: Value = match hear(&mut self.socket).await {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),
             other => panic!("no text: {other:?}"),
-        }
+        };
+        let answered = message["id"].as_u64().and_then(|id| self.commands.remove(&id));
+        asyncapi::hold(&message, answered.as_deref());
+        message
     }
 
     /// The reply to a command; pushes that come before it are kept.
@@ -156,10 +173,11 @@ impl Client {
         self.ask(command).await.unwrap_or_else(|error| panic!("{said}: {error}"))
     }
 
-    /// The same, which is refused; the code.
+    /// The same, which is refused; the code. Not for a wrong field, or docs/asyncapi.yaml would be wrong.
     pub(crate) async fn is_refused(&mut self, command: Value) -> String {
         let said = command.to_string();
         let error = self.ask(command).await.expect_err(&said);
+        assert_ne!(error["code"], "invalid_field", "{said}: {error}");
         error["code"].as_str().unwrap().to_owned()
     }
 

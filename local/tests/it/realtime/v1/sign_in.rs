@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::client::{Client, entry, handshake, token};
 use crate::app::TestApp;
-use crate::realtime::test_node::{close_code, say, say_bytes};
+use crate::realtime::test_node::{close_code, say_bytes};
 
 async fn app(settings: &[(&str, &str)]) -> TestApp {
     let app = TestApp::with(settings).await;
@@ -141,7 +141,7 @@ async fn what_is_no_command_is_answered_and_bytes_are_closed_1003() {
         ),
         (r#"{"id":7,"command":"history","room":"r","limit":101}"#, json!(7), "invalid_field"),
     ] {
-        say(&mut ann.socket, text).await;
+        ann.send_as_it_is(text).await;
         let message = ann.any().await;
         assert_eq!(
             (&message["id"], &message["error"]["code"]),
@@ -149,7 +149,7 @@ async fn what_is_no_command_is_answered_and_bytes_are_closed_1003() {
             "{text}: {message}"
         );
     }
-    say(&mut ann.socket, r#"{"id":9007199254740991,"command":"ping","new":[1,{}]}"#).await;
+    ann.send_as_it_is(r#"{"id":9007199254740991,"command":"ping","new":[1,{}]}"#).await;
     assert_eq!(ann.any().await, json!({"id": 9_007_199_254_740_991_u64, "ok": {}}));
     say_bytes(&mut ann.socket, b"{}").await;
     assert_eq!(ann.close_code().await, 1003);
