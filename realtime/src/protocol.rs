@@ -26,14 +26,14 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, Content, Create, History, Name, Parsed, Since};
+pub use command::{Command, Content, Create, History, Name, Parsed, Since, Until};
 pub use entry::{Entry, Sender, encode as encode_entry};
 pub use error::{ErrorCode, Refusal};
 pub use parse::parse;
 pub use push::{Bye, Limits, Push, Rate, Reset, Welcome};
 pub use reply::{
-    Invited, Log, Member, Members, Page, Reply, Room, Rooms, SignedIn, Start, Stored, Subscribed,
-    Taken, reply_error, reply_ok,
+    Invitation, Invitations, Invited, Log, Member, Members, Muted, Page, Reply, Room, Rooms,
+    SignedIn, Start, Stored, Subscribed, Taken, reply_error, reply_ok,
 };
 
 /// The longest `id`: the largest whole number that JavaScript keeps exactly (2^53 - 1).
@@ -44,6 +44,9 @@ pub const ROOM_CHARS: usize = 64;
 
 /// Characters at most of a title, of what is searched for, and of a user's name.
 pub const TEXT_CHARS: usize = 100;
+
+/// The longest that somebody is muted for: ten years.
+pub const MUTE_SECONDS: i64 = 10 * 365 * 24 * 3_600;
 
 /// Entries at most in an answer to `history`.
 pub const HISTORY_ENTRIES: u32 = 100;

@@ -204,6 +204,12 @@ impl Shard {
                 }
             }
             Envelope::Member { room, user, role } => self.member_changed(&room, user, role),
+            Envelope::Muted { room, user, until, done } => {
+                for client in self.clients_of(user) {
+                    client.mute_changed(&room, until);
+                }
+                drop(done);
+            }
             Envelope::Relief => self.relieve(),
             Envelope::Review => self.review(Instant::now()),
             Envelope::SendAway { window, done } => {

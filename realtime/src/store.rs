@@ -8,13 +8,16 @@ mod append;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 use shared::clock::Clock;
 use shared::db::log::{self as entries, HEADS, Kind};
 use shared::db::members::Role;
 use shared::db::rooms::{self, Standing};
 use shared::db::{self, Database};
+use time::OffsetDateTime;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub(crate) use append::{Appended, effect_of, refusal};
@@ -227,12 +230,24 @@ impl Store {
 
     /// Tells all shards what a user is in a room from now on.
     pub(crate) fn member_changed(node: &Shared, room: &Arc<Room>, user: Uuid, role: Option<Role>) {
-        for door in &node.shards {
-            let envelope = Envelope::Member { room: Arc::clone(room), user, role };
-            if door.inbox.send(envelope).is_err() {
-                tracing::debug!("no shard to tell of a member");
-            }
-        }
+        tell_all(node, || Envelope::Member { room: Arc::clone(room), user, role });
+    }
+
+    /// Tells all shards until when a user may say nothing in a room, and waits until that holds on each.
+    pub(crate) async fn mute_changed(
+        node: &Shared,
+        room: &Arc<Room>,
+        user: Uuid,
+        until: Option<OffsetDateTime>,
+    ) {
+        let mut holds = Vec::new();
+        tell_all(node, || {
+            let (done, held) = oneshot::channel();
+            holds.push(held);
+            Envelope::Muted { room: Arc::clone(room), user, until, done }
+        });
+        // Each ends with an error: nothing is said, and a shard that has ended has no subscriptions.
+        join_all(holds).await;
     }
 }
 
@@ -256,6 +271,14 @@ struct Subject {
     user: Uuid,
     #[serde(default)]
     role: Option<Box<str>>,
+}
+
+fn tell_all(node: &Shared, mut news: impl FnMut() -> Envelope) {
+    for door in &node.shards {
+        if door.inbox.send(news()).is_err() {
+            tracing::debug!("no shard to tell of a member");
+        }
+    }
 }
 
 /// Tells the room's home.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use realtime::close::CloseCode;
-use realtime::protocol::{ErrorCode, HISTORY_ENTRIES, MAX_ID, TEXT_CHARS};
+use realtime::protocol::{ErrorCode, HISTORY_ENTRIES, MAX_ID, MUTE_SECONDS, TEXT_CHARS};
 use serde_json::{Value, json};
 use shared::db::log::Kind;
 
@@ -144,5 +144,7 @@ fn its_codes_and_limits_are_those_of_the_code() {
     assert_eq!(schemas["Short"]["maxLength"], TEXT_CHARS);
     let history = &DOCUMENT["components"]["messages"]["command.history"]["payload"];
     assert_eq!(history["properties"]["limit"]["maximum"], HISTORY_ENTRIES);
+    let mute = &DOCUMENT["components"]["messages"]["command.mute"]["payload"];
+    assert_eq!(mute["properties"]["seconds"]["maximum"], MUTE_SECONDS);
     assert_eq!(schemas["Page"]["properties"]["entries"]["maxItems"], HISTORY_ENTRIES);
 }

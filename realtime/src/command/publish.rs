@@ -63,6 +63,10 @@ fn ephemeral(
         reply(client, id, Err(ErrorCode::NotAMember.into()));
         return Ok(());
     }
+    if client.is_muted(room) {
+        reply(client, id, Err(ErrorCode::Muted.into()));
+        return Ok(());
+    }
     let sender = identity.sender();
     let entry = Entry {
         kind: "message",
@@ -117,8 +121,12 @@ async fn append(
         _ => store.standing(name, identity).await?,
     };
     if !standing.room.durable {
-        // Who is not subscribed has no role there that could be asked.
-        return Err(ErrorCode::NotSubscribed.into());
+        return Err(match entry {
+            // Who is not subscribed has no role there that could be asked.
+            NewEntry::Message { .. } => ErrorCode::NotSubscribed.into(),
+            // What was said there is nowhere.
+            _ => ErrorCode::NotDurable.into(),
+        });
     }
     let room = Store::open(client.node(), &standing.room);
     let appended: Appended = store.append(client.node(), &room, identity, key, entry).await?;

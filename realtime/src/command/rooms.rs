@@ -1,5 +1,7 @@
 //! Rooms: making, finding, joining and leaving them, and who is in them.
 
+mod mute;
+
 use shared::db;
 use shared::db::log::NewEntry;
 use shared::db::members::{self, Change, Membership, Role};
@@ -9,7 +11,8 @@ use uuid::Uuid;
 use super::Outcome;
 use crate::auth::Identity;
 use crate::protocol::{
-    Command, Create, ErrorCode, Invited, Log, Member, Members, Name, Reply, Room, Rooms,
+    Command, Create, ErrorCode, Invitation, Invitations, Invited, Log, Member, Members, Name,
+    Reply, Room, Rooms,
 };
 use crate::room::Effect;
 use crate::shard::client::Client;
@@ -38,6 +41,8 @@ pub(super) async fn carry_out(client: &Client, identity: &Identity, command: Com
         }
         Command::Invite(room, username) => it.invite(&room, &username).await,
         Command::Members(room, after) => it.members(&room, after).await,
+        Command::Mute(room, subject, until) => it.mute(&room, subject, until).await,
+        Command::Invitations(after) => it.invitations(after).await,
         _ => Err(ErrorCode::UnknownCommand.into()),
     }
 }
@@ -145,6 +150,21 @@ impl Caller<'_> {
             members::Invited::NoSuchUser => Err(ErrorCode::UserNotFound.into()),
             members::Invited::Forbidden => Err(ErrorCode::Forbidden.into()),
         }
+    }
+
+    async fn invitations(&self, after: Option<Name>) -> Outcome {
+        let user = self.identity.user;
+        let reading = self.store.ask(async move |store| {
+            let after = after.as_ref().map(Name::as_str);
+            rooms::invitations(store.db.pool(), user, after, PAGE).await
+        });
+        let invitations = reading.await?.into_iter().map(|invitation| {
+            let rooms::Room { name, title, durable, public, .. } = invitation.room;
+            let (invited_by, at) = (invitation.invited_by, invitation.created_at);
+            Invitation { room: name, title, durable, public, invited_by, at }
+        });
+        let invitations: Vec<_> = invitations.collect();
+        Ok(Reply::Invitations(Invitations { more: is_full(invitations.len()), invitations }))
     }
 
     async fn members(&self, name: &Name, after: Option<Uuid>) -> Outcome {

@@ -48,7 +48,8 @@ async fn attempt(
     if since.is_some() && !standing.room.durable {
         return Err(ErrorCode::NotDurable.into());
     }
-    let role = standing.membership.map(|membership| membership.role);
+    let membership = standing.membership;
+    let role = membership.map(|membership| membership.role);
     let room = Store::open(client.node(), &standing.room);
     let keeping = room.keeping;
     let name = name.as_str().to_owned();
@@ -63,5 +64,5 @@ async fn attempt(
         });
         reply_ok(id, &Reply::Subscribed(protocol::Subscribed { room: name, durable, role, start }))
     };
-    Ok(client.subscribe(room, role, since, said).await)
+    Ok(client.subscribe(room, membership, since, said).await)
 }

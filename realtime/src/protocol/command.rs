@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use shared::db::members::Role;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{MAX_ID, ROOM_CHARS, Refusal};
@@ -54,6 +55,10 @@ pub enum Command {
     SetRole(Name, Uuid, Role, Uuid),
     /// `members {room, after?}`: who belongs to the room.
     Members(Name, Option<Uuid>),
+    /// `mute {room, user, until | seconds}`, and `unmute {room, user}`: `None`.
+    Mute(Name, Uuid, Option<Until>),
+    /// `invitations {after?}`: rooms the user is invited to.
+    Invitations(Option<Name>),
 }
 
 /// A room's name: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, first a letter or a digit.
@@ -84,6 +89,15 @@ pub struct History {
     pub after: Option<u64>,
     /// So many at most.
     pub limit: u32,
+}
+
+/// Until when somebody may say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Then.
+    Then(OffsetDateTime),
+    /// For so long from now on.
+    For(Duration),
 }
 
 /// A room to be made.

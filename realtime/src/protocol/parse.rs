@@ -4,10 +4,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::db::members::Role;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::command::{Command, Content, Create, History, Name, Parsed, Since, seq};
-use super::{ErrorCode, HISTORY_ENTRIES, MAX_ID, Refusal, TEXT_CHARS};
+use super::command::{Command, Content, Create, History, Name, Parsed, Since, Until, seq};
+use super::{ErrorCode, HISTORY_ENTRIES, MAX_ID, MUTE_SECONDS, Refusal, TEXT_CHARS};
 
 /// The part of a message that every command has.
 #[derive(Deserialize)]
@@ -79,6 +80,16 @@ struct WithUser {
     role: Option<Box<str>>,
     #[serde(default)]
     key: Option<Uuid>,
+}
+
+#[derive(Deserialize)]
+struct Muting {
+    room: Name,
+    user: Uuid,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    until: Option<OffsetDateTime>,
+    #[serde(default)]
+    seconds: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +170,11 @@ fn command(name: &str, text: &[u8]) -> Result<Command, Refusal> {
             Command::SetRole(room, user, role, key(k))
         }
         "members" => fields(text).map(|MembersOf { room, after }| Command::Members(room, after))?,
+        "mute" => mute(fields(text)?)?,
+        "unmute" => {
+            fields(text).map(|WithUser { room, user, .. }| Command::Mute(room, user, None))?
+        }
+        "invitations" => fields(text).map(|Listing { after, .. }| Command::Invitations(after))?,
         _ => return Err(ErrorCode::UnknownCommand.into()),
     })
 }
@@ -181,6 +197,18 @@ fn history(Page { room, before, after, limit }: Page) -> Result<Command, Refusal
         return Err(Refusal::field(format!("limit: 1 to {HISTORY_ENTRIES}")));
     }
     Ok(Command::History(room, History { before, after, limit }))
+}
+
+fn mute(Muting { room, user, until, seconds }: Muting) -> Result<Command, Refusal> {
+    let until = match (until, seconds) {
+        (Some(until), None) => Until::Then(until),
+        (None, Some(seconds)) if (1..=MUTE_SECONDS).contains(&seconds) => {
+            Until::For(Duration::seconds(seconds))
+        }
+        (None, Some(_)) => return Err(Refusal::field(format!("seconds: 1 to {MUTE_SECONDS}"))),
+        _ => return Err(Refusal::field("until or seconds, one of the two")),
+    };
+    Ok(Command::Mute(room, user, Some(until)))
 }
 
 fn create(create: Create) -> Result<Create, Refusal> {

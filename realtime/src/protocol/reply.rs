@@ -32,8 +32,12 @@ pub enum Reply {
     Rooms(Rooms),
     /// To `invite`.
     Invited(Invited),
+    /// To `invitations`.
+    Invitations(Invitations),
     /// To `members`.
     Members(Members),
+    /// To `mute` and `unmute`.
+    Muted(Muted),
 }
 
 /// `{}`.
@@ -169,6 +173,33 @@ pub struct Invited {
     pub unchanged: bool,
 }
 
+/// `{"invitations":[…],"more":false}`.
+#[derive(Debug, Serialize)]
+pub struct Invitations {
+    /// By the rooms' names.
+    pub invitations: Vec<Invitation>,
+    /// Whether others follow the last of them.
+    pub more: bool,
+}
+
+/// `{"room":…,"title":…,"durable":true,"public":false,"invited_by":…,"at":…}`.
+#[derive(Debug, Serialize)]
+pub struct Invitation {
+    /// The room's name.
+    pub room: String,
+    /// What people call it.
+    pub title: String,
+    /// Whether what is said is kept.
+    pub durable: bool,
+    /// Whether anybody may find it and join.
+    pub public: bool,
+    /// The name of whoever invited; null once that account is deleted.
+    pub invited_by: Option<String>,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
 /// `{"members":[…],"more":false}`.
 #[derive(Debug, Serialize)]
 pub struct Members {
@@ -190,6 +221,16 @@ pub struct Member {
     /// What the user may do.
     pub role: Role,
     /// Until when the user may say nothing; null: may speak.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub muted_until: Option<OffsetDateTime>,
+}
+
+/// `{"user":…,"muted_until":…}`.
+#[derive(Debug, Serialize)]
+pub struct Muted {
+    /// The id of whom it is about.
+    pub user: Uuid,
+    /// Until when they may say nothing; null: they may speak.
     #[serde(with = "time::serde::rfc3339::option")]
     pub muted_until: Option<OffsetDateTime>,
 }

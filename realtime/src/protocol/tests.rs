@@ -57,6 +57,9 @@ fn word(command: &Command) -> &'static str {
         Command::Remove(..) => "remove",
         Command::SetRole(..) => "set_role",
         Command::Members(..) => "members",
+        Command::Mute(_, _, Some(_)) => "mute",
+        Command::Mute(_, _, None) => "unmute",
+        Command::Invitations(_) => "invitations",
     }
 }
 
@@ -87,11 +90,9 @@ fn what_a_command_lacks_is_told() {
         {
             fields.remove(optional);
         }
-        let needed: Vec<_> = fields
-            .keys()
-            .filter(|name| !["id", "command"].contains(&name.as_str()))
-            .cloned()
-            .collect();
+        // One of the two is needed.
+        let is_needed = |name: &str| !["id", "command", "until", "seconds"].contains(&name);
+        let needed: Vec<_> = fields.keys().filter(|name| is_needed(name)).cloned().collect();
         assert!(parse(example.to_string().as_bytes()).command.is_ok(), "{example}");
         for name in needed {
             let mut less = example.clone();
@@ -167,4 +168,22 @@ fn an_escaped_backslash_before_u0000_is_a_text_like_any() {
     let deep = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(say(&deep(100)) && !say(&deep(200)) && !say(r#""\ud800""#) && !say("1e999"));
     assert!(!say(r#""\u0000""#) && !say(r#""\\\u0000""#) && !say(r#"{"\u0000":1}"#));
+}
+
+#[test]
+fn a_mute_has_one_end() {
+    let mute = |end: &str| {
+        let text = format!(r#"{{"id":1,"command":"mute","room":"r","user":"{BOB}"{end}}}"#);
+        parse(text.as_bytes()).command.is_ok()
+    };
+    assert!(mute(r#","seconds":1"#) && mute(&format!(r#","seconds":{MUTE_SECONDS}"#)));
+    assert!(mute(r#","until":"2026-11-25T11:00:00+02:00""#));
+    assert!(
+        !mute("")
+            && !mute(r#","seconds":0"#)
+            && !mute(r#","seconds":1,"until":"2026-11-25T11:00:00Z""#)
+    );
+    assert!(
+        !mute(&format!(r#","seconds":{}"#, MUTE_SECONDS + 1)) && !mute(r#","until":"tomorrow""#)
+    );
 }

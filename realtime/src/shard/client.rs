@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use shared::db::members::Role;
+use time::OffsetDateTime;
 use tokio::task::spawn_local;
 use uuid::Uuid;
 
@@ -164,6 +165,14 @@ impl Client {
         found.map(|found| (Arc::clone(&found.part.room), found.role))
     }
 
+    /// Whether the user may say nothing now in an ephemeral room that it is subscribed to.
+    pub(crate) fn is_muted(&self, room: &Room) -> bool {
+        let subscriptions = self.session().subscriptions.borrow();
+        let found = subscriptions.iter().find(|one| one.part.room.id == room.id);
+        let until = found.and_then(|found| found.muted_until);
+        until.is_some_and(|until| until > self.store().clock.now())
+    }
+
     /// Whether a user may publish in a durable room, or must wait because it is told more than it can carry
     /// on, or because much of the room's lane is full, or full of theirs.
     ///
@@ -207,6 +216,19 @@ impl Client {
         for subscription in &mut *self.session().subscriptions.borrow_mut() {
             if subscription.part.room.id == room.id {
                 subscription.role = role;
+                // Who comes back is a new member.
+                subscription.muted_until = subscription.muted_until.filter(|_| role.is_some());
+            }
+        }
+    }
+
+    /// The user may say nothing in a room until then, or may speak.
+    pub(super) fn mute_changed(&self, room: &Room, until: Option<OffsetDateTime>) {
+        // A subscription that is just being made rests on what was before.
+        self.session().is_stale.set(true);
+        for subscription in &mut *self.session().subscriptions.borrow_mut() {
+            if subscription.part.room.id == room.id {
+                subscription.muted_until = until;
             }
         }
     }

@@ -276,10 +276,15 @@ impl Shard {
         user: Uuid,
         role: Option<Role>,
     ) {
-        let theirs = self.users.borrow().get(&user).cloned().unwrap_or_default();
-        for connection in theirs {
-            Client::new(Rc::clone(self), connection).role_changed(room, role);
+        for client in self.clients_of(user) {
+            client.role_changed(room, role);
         }
+    }
+
+    /// The user's connections here.
+    pub(super) fn clients_of(self: &Rc<Self>, user: Uuid) -> impl Iterator<Item = Client> {
+        let theirs = self.users.borrow().get(&user).cloned().unwrap_or_default();
+        theirs.into_iter().map(move |connection| Client::new(Rc::clone(self), connection))
     }
 
     /// Reads a room's log elsewhere; what it says comes back as news.

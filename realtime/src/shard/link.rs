@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::db::members::Role;
+use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -77,6 +78,17 @@ pub(crate) enum Envelope {
         user: Uuid,
         /// The role; `None`: no member.
         role: Option<Role>,
+    },
+    /// Somebody may say nothing in an ephemeral room until then, or may speak: a log judges by itself.
+    Muted {
+        /// The room.
+        room: Arc<Room>,
+        /// The user.
+        user: Uuid,
+        /// Until when; `None`: may speak.
+        until: Option<OffsetDateTime>,
+        /// Dropped when it holds here.
+        done: oneshot::Sender<()>,
     },
     /// What waits for another shard may be tried again.
     Relief,

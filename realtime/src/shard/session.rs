@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use shared::db::members::Role;
+use shared::db::members::{Membership, Role};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Shard;
@@ -59,6 +60,8 @@ pub(super) struct Subscription {
     pub(super) place: u32,
     /// What the user is in the room; `None`: a reader of a public one.
     pub(super) role: Option<Role>,
+    /// Until when the user may say nothing there, if it is ephemeral.
+    pub(super) muted_until: Option<OffsetDateTime>,
     /// The log's epoch.
     epoch: i64,
     /// How far the log was known to go when it was last asked.
@@ -160,8 +163,10 @@ impl Session {
 
 impl Subscription {
     /// A subscription of the member at this place.
-    pub(super) fn new(part: Rc<Part>, place: u32, role: Option<Role>) -> Self {
-        Self { part, place, role, epoch: 0, known: 0 }
+    pub(super) fn new(part: Rc<Part>, place: u32, membership: Option<Membership>) -> Self {
+        let role = membership.map(|membership| membership.role);
+        let muted_until = membership.and_then(|membership| membership.muted_until);
+        Self { part, place, role, muted_until, epoch: 0, known: 0 }
     }
 
     /// The last entry the member has been given; `u64::MAX` if it is not there.

@@ -8,7 +8,7 @@ import type { State } from './machine.js';
 import { type Options, Outbox, quiet } from './outbox.js';
 import { Room } from './room.js';
 import { type Base, Subscription } from './subscription.js';
-import { type Json, type Limits, type RoomInfo, type User, camel, limitsOf } from './wire.js';
+import { type Invitation, type Json, type Limits, type RoomInfo, type User, camel, limitsOf } from './wire.js';
 
 /** What a client is made of. */
 export interface ClientOptions {
@@ -137,6 +137,11 @@ export class Client {
   /** Public rooms whose name or title begins so. */
   search(query: string, options: Options = {}): AsyncGenerator<RoomInfo, void, undefined> {
     return this.#outbox.pages('search', { query }, 'rooms', 'room', options);
+  }
+
+  /** The rooms you are invited to. */
+  invitations(options: Options = {}): AsyncGenerator<Invitation, void, undefined> {
+    return this.#outbox.pages('invitations', {}, 'invitations', 'room', options);
   }
 
   /** Makes a room. Not sent again by itself: if the connection breaks, `rooms()` tells whether it is there. */

@@ -28,6 +28,14 @@ export interface Invited {
   readonly unchanged: boolean;
 }
 
+/** Until when somebody may say nothing. */
+export interface Muted {
+  /** The user's id. */
+  readonly user: string;
+  /** As RFC 3339; null: they may speak. */
+  readonly mutedUntil: string | null;
+}
+
 /** Which part of a log: backwards from the end or from `before`, or onwards from `after`. */
 export interface HistoryOptions extends Options {
   readonly before?: number;
@@ -119,6 +127,17 @@ export class Room {
   invite(username: string, options: Options = {}): Promise<Invited> {
     const read = ({ user, unchanged }: Json): Invited => ({ user: String(user), unchanged: unchanged === true });
     return this.#outbox.call('invite', { room: this.name, username }, read, options);
+  }
+
+  /** A member may say nothing until then; `user` is an id. Resolves with when it ends. */
+  mute(user: string, until: Date | { readonly seconds: number }, options: Options = {}): Promise<Muted> {
+    const end = until instanceof Date ? { until: until.toISOString() } : { seconds: until.seconds };
+    return this.#outbox.call('mute', { room: this.name, user, ...end }, camel<Muted>, options);
+  }
+
+  /** A member may speak again. */
+  unmute(user: string, options: Options = {}): Promise<Muted> {
+    return this.#outbox.call('unmute', { room: this.name, user }, camel<Muted>, options);
   }
 
   /** Who belongs to it; asked for as it is read. */

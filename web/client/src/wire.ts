@@ -68,6 +68,18 @@ export interface RoomInfo {
   readonly lastSeq?: number;
 }
 
+/** A room that you are invited to. */
+export interface Invitation {
+  readonly room: string;
+  readonly title: string;
+  readonly durable: boolean;
+  readonly public: boolean;
+  /** A username; null once the account is deleted. */
+  readonly invitedBy: string | null;
+  /** When, as RFC 3339. */
+  readonly at: string;
+}
+
 /** Who belongs to a room. */
 export interface Member {
   readonly id: string;

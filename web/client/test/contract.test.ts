@@ -23,6 +23,8 @@ interface Fields {
   durable: boolean;
   public: boolean;
   username: string;
+  until?: string;
+  seconds: number;
   user: string;
   role: Role;
 }
@@ -41,7 +43,7 @@ const ERRORS: Record<NodeErrorCode, true> = {
   user_not_found: true, last_owner: true, rate_limited: true, unavailable: true, internal: true,
 };
 /** The second page of a list is asked for after this one. */
-const AFTER: Record<string, string> = { rooms: 'room', members: 'id' };
+const AFTER: Record<string, string> = { rooms: 'room', invitations: 'room', members: 'id' };
 
 /** Makes the client say a command of the contract. */
 const SAY: Record<string, (client: Client, room: Room, fields: Fields) => unknown> = {
@@ -63,6 +65,9 @@ const SAY: Record<string, (client: Client, room: Room, fields: Fields) => unknow
   remove: (_, room, { user, key }) => room.remove(user, { key }),
   set_role: (_, room, { user, role, key }) => room.setRole(user, role, { key }),
   rooms: (client, _, { after }) => secondPage('rooms', client.rooms(), String(after)),
+  mute: (_, room, { user, until, seconds }) => room.mute(user, until === undefined ? { seconds } : new Date(until)),
+  unmute: (_, room, { user }) => room.unmute(user),
+  invitations: (client, _, { after }) => secondPage('invitations', client.invitations(), String(after)),
   members: (_, room, { after }) => secondPage('members', room.members(), String(after)),
 };
 
@@ -92,6 +97,8 @@ for (const { id, ...expected } of contract.commands.filter(({ command }) => comm
     if (saying instanceof Promise) saying.catch(() => {});
     await settle();
     const { id: _, ...said } = HeldSocket.last().commands(command).at(-1) ?? {};
+    // A date knows milliseconds, too.
+    if (typeof said['until'] === 'string') said['until'] = said['until'].replace('.000Z', 'Z');
     // Whatever may have a key has one of the client's.
     if (expected['key'] === undefined && command === 'publish') expected['key'] = said['key'];
     assert.deepEqual(said, expected);
@@ -146,6 +153,9 @@ const READ: Record<string, (ok: Json, fields: Json) => unknown> = {
   rooms: firstOf,
   search: firstOf,
   create: renamed,
+  mute: renamed,
+  unmute: renamed,
+  invitations: firstOf,
   invite: ({ user, unchanged }) => ({ user, unchanged: unchanged === true }),
   members: firstOf,
 };
@@ -155,8 +165,8 @@ function readKeyed({ seq, unchanged }: Json, { key }: Json): unknown {
   return { seq, key, unchanged: unchanged === true };
 }
 
-function firstOf({ rooms, members }: Json): unknown {
-  return renamed(((rooms ?? members) as Json[])[0] ?? {});
+function firstOf({ rooms, invitations, members }: Json): unknown {
+  return renamed(((rooms ?? invitations ?? members) as Json[])[0] ?? {});
 }
 
 /** With the names of its fields as JavaScript writes them. */
@@ -176,7 +186,7 @@ for (const reply of contract.replies.filter(({ ok }) => ok)) {
   test(`the contract's answer ${JSON.stringify(ok)} to ${command} is understood`, async () => {
     const client = await opened();
     const room = client.room('general');
-    const lists: Record<string, () => AsyncGenerator<unknown>> = { rooms: () => client.rooms(), search: () => client.search('gen'), members: () => room.members() };
+    const lists: Record<string, () => AsyncGenerator<unknown>> = { rooms: () => client.rooms(), search: () => client.search('gen'), invitations: () => client.invitations(), members: () => room.members() };
     const list = lists[String(command)];
     const answer = list ? list().next() : SAY[String(command)]?.(client, room, fields as unknown as Fields);
     await settle();

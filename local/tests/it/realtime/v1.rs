@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod faults;
 mod floods;
 mod log;
+mod mutes;
 mod races;
 mod resume;
 mod retention;

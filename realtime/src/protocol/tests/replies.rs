@@ -76,6 +76,26 @@ fn members() -> Reply {
     Reply::Members(Members { members: vec![bob, eve], more: false })
 }
 
+fn invitations() -> Reply {
+    let cellar = Invitation {
+        room: "cellar".to_owned(),
+        title: "Cellar".to_owned(),
+        durable: true,
+        public: false,
+        invited_by: Some("ann".to_owned()),
+        at: datetime!(2026-11-25 10:00 UTC),
+    };
+    let den = Invitation {
+        room: "den".to_owned(),
+        title: String::new(),
+        durable: false,
+        public: false,
+        invited_by: None,
+        at: cellar.at,
+    };
+    Reply::Invitations(Invitations { invitations: vec![cellar, den], more: false })
+}
+
 #[test]
 fn replies_are_written_as_in_the_fixture() {
     let limited = Refusal { retry_ms: Some(1_200), ..ErrorCode::RateLimited.into() };
@@ -108,6 +128,9 @@ fn replies_are_written_as_in_the_fixture() {
         reply_ok(18, &stored(47, 6)),
         reply_ok(19, &stored(48, 7)),
         reply_ok(20, &members()),
+        reply_ok(21, &Reply::Muted(Muted { user: BOB, muted_until: Some(MUTED_UNTIL) })),
+        reply_ok(23, &Reply::Muted(Muted { user: BOB, muted_until: None })),
+        reply_ok(24, &invitations()),
         reply_error(None, &ErrorCode::InvalidMessage.into()),
     ];
     let written = written.iter().map(|json| serde_json::from_slice(json).unwrap());

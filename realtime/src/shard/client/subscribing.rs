@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::db::members::Role;
+use shared::db::members::Membership;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
@@ -33,7 +33,7 @@ impl Client {
     pub(crate) async fn subscribe(
         &self,
         room: Arc<Room>,
-        role: Option<Role>,
+        membership: Option<Membership>,
         since: Option<Since>,
         reply: impl FnOnce(Option<&Answer>) -> Vec<u8>,
     ) -> Subscribed {
@@ -58,7 +58,7 @@ impl Client {
         let part = self.shard.part(&room);
         let member = Member::new(Rc::clone(&self.connection), 0);
         let place = part.members.borrow_mut().insert(member);
-        let mut subscription = Subscription::new(Rc::clone(&part), place, role);
+        let mut subscription = Subscription::new(Rc::clone(&part), place, membership);
         if let Some(answer) = &answer {
             subscription.answered(answer);
         }

@@ -73,7 +73,8 @@ pub async fn invite(
 }
 
 /// Mutes a member until then, or lets them speak again: `None` when done, else why not. By who owns the
-/// room anybody but an owner, by who moderates it, or every room, a plain member. One statement.
+/// room anybody but an owner, by who moderates it, or every room, a plain member; by nobody oneself. One
+/// statement.
 ///
 /// # Errors
 /// The statement's.
@@ -84,6 +85,9 @@ pub async fn mute(
     subject: Uuid,
     until: Option<OffsetDateTime>,
 ) -> Result<Option<Outcome>, Error> {
+    if actor == subject {
+        return Ok(Some(Outcome::Forbidden));
+    }
     let row = sqlx::query!(
         r#"WITH own AS (
                SELECT role FROM room_members WHERE room = $1 AND user_id = $2

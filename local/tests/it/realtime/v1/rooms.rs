@@ -100,6 +100,8 @@ async fn an_ephemeral_room_reaches_who_is_there_and_keeps_nothing() {
         assert!(message.get("seq").is_none());
     }
     assert_eq!(ann.is_refused(in_room("history", "now")).await, "not_durable");
+    let delete = json!({"command": "delete", "room": "now", "of": 1});
+    assert_eq!(ann.is_refused(delete).await, "not_durable");
     let since = json!({"command": "subscribe", "room": "now", "since": {"epoch": "1", "seq": 0}});
     assert_eq!(ann.is_refused(since).await, "not_durable");
     let stored = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&app.owner).await;
