@@ -32,8 +32,8 @@ pub use error::{ErrorCode, Refusal};
 pub use parse::parse;
 pub use push::{Bye, Limits, Push, Rate, Reset, Welcome};
 pub use reply::{
-    Invitation, Invitations, Invited, Log, Member, Members, Muted, Page, Reply, Room, Rooms,
-    SignedIn, Start, Stored, Subscribed, Taken, reply_error, reply_ok,
+    Created, Invitation, Invitations, Invited, Log, Member, Members, Muted, Page, Reply, Room,
+    Rooms, SignedIn, Start, Stored, Subscribed, Taken, reply_error, reply_ok,
 };
 
 /// The longest `id`: the largest whole number that JavaScript keeps exactly (2^53 - 1).

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use shared::db::log::{self, Append, NewEntry, Outcome};
-use shared::db::rooms::NewRoom;
+use shared::db::rooms::{Created, NewRoom};
 use shared::db::{self, Database};
 use shared::settings::{self, Reader};
 use sqlx::PgPool;
@@ -76,7 +76,9 @@ impl Rooms {
         durable: bool,
     ) -> i64 {
         let new = NewRoom { name, title: "A room", durable, public };
-        db::rooms::create(self.db.pool(), new, owner, now()).await.unwrap().id
+        let created = db::rooms::create(self.db.pool(), new, owner, None, now()).await.unwrap();
+        let Created::New(room) = created else { panic!("{created:?}") };
+        room.id
     }
 
     /// Appends a batch.

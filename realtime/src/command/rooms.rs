@@ -2,17 +2,16 @@
 
 mod mute;
 
-use shared::db;
 use shared::db::log::NewEntry;
 use shared::db::members::{self, Change, Membership, Role};
-use shared::db::rooms::{self, NAME_TAKEN, NewRoom, Standing};
+use shared::db::rooms::{self, NewRoom, Standing};
 use uuid::Uuid;
 
 use super::Outcome;
 use crate::auth::Identity;
 use crate::protocol::{
-    Command, Create, ErrorCode, Invitation, Invitations, Invited, Log, Member, Members, Name,
-    Reply, Room, Rooms,
+    Command, Create, Created, ErrorCode, Invitation, Invitations, Invited, Log, Member, Members,
+    Name, Reply, Room, Rooms,
 };
 use crate::room::Effect;
 use crate::shard::client::Client;
@@ -88,16 +87,19 @@ impl Caller<'_> {
 
     async fn create(&self, Create { room, title, durable, public }: Create) -> Outcome {
         let user = self.identity.user;
-        let made = self.store.ask(async move |store| {
+        let limit = self.client.node().settings.limits.rooms.map(i64::from);
+        let making = self.store.ask(async move |store| {
             let new = NewRoom { name: room.as_str(), title: &title, durable, public };
-            match rooms::create(store.db.pool(), new, user, store.clock.now()).await {
-                Err(db::Error::Constraint(name)) if name == NAME_TAKEN => Ok(None),
-                made => made.map(Some),
-            }
+            rooms::create(store.db.pool(), new, user, limit, store.clock.now()).await
         });
-        let room = made.await?.ok_or(ErrorCode::RoomTaken)?;
+        let (room, unchanged) = match making.await? {
+            rooms::Created::New(room) => (room, false),
+            rooms::Created::Before(room) => (room, true),
+            rooms::Created::Taken => return Err(ErrorCode::RoomTaken.into()),
+            rooms::Created::TooMany => return Err(ErrorCode::TooManyRooms.into()),
+        };
         let owner = Membership { role: Role::Owner, muted_until: None };
-        Ok(Reply::Room(described(room, Some(owner))))
+        Ok(Reply::Created(Created { room: described(room, Some(owner)), unchanged }))
     }
 
     /// Somebody joins, leaves, or gets another role.

@@ -55,6 +55,8 @@ error_codes! {
     Muted = "muted", false, "You are muted in this room.";
     /// The connection is not subscribed to the room.
     NotSubscribed = "not_subscribed", false, "Subscribe to the room first.";
+    /// `ROOMS_PER_USER` is reached.
+    TooManyRooms = "too_many_rooms", false, "You own as many rooms as you may.";
     /// `SUBSCRIPTIONS_PER_CONNECTION` is reached.
     TooManySubscriptions = "too_many_subscriptions", false, "Unsubscribe from another room first.";
     /// The room keeps no log: it has no positions and no history.

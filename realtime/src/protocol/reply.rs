@@ -27,7 +27,7 @@ pub enum Reply {
     /// To `history`.
     History(Page),
     /// To `create`.
-    Room(Room),
+    Created(Created),
     /// To `rooms` and `search`.
     Rooms(Rooms),
     /// To `invite`.
@@ -141,6 +141,17 @@ pub struct Room {
     /// To `rooms`, of a durable one: where its log is.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+}
+
+/// A room, with `"unchanged":true` if it was there before, just so.
+#[derive(Debug, Serialize)]
+pub struct Created {
+    /// The room.
+    #[serde(flatten)]
+    pub room: Room,
+    /// Whether an earlier try made it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unchanged: bool,
 }
 
 /// Where a log begins and ends.

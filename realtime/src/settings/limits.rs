@@ -26,6 +26,8 @@ pub struct Limits {
     pub per_user: Option<u32>,
     /// `SUBSCRIPTIONS_PER_CONNECTION`: rooms that one socket is subscribed to.
     pub subscriptions: Option<u32>,
+    /// `ROOMS_PER_USER`: rooms that one user owns.
+    pub rooms: Option<u32>,
 }
 
 impl Limits {
@@ -58,6 +60,11 @@ impl Limits {
                 "SUBSCRIPTIONS_PER_CONNECTION",
                 "200",
                 "Rooms at most that a socket of keywire.v1 is subscribed to at once. `off` lifts it.",
+            ),
+            rooms: reader.get(
+                "ROOMS_PER_USER",
+                "1000",
+                "Rooms at most that a user makes and owns; who owns so many makes no other. `off` lifts it.",
             ),
         }
     }

@@ -13,9 +13,6 @@ use super::members::Membership;
 
 pub use list::{Found, Invitation, Listed, invitations, list, search};
 
-/// The constraint that a name which is taken offends.
-pub const NAME_TAKEN: &str = "rooms_name_taken";
-
 /// A room to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRoom<'a> {
@@ -58,28 +55,73 @@ pub struct Standing {
     pub version: i64,
 }
 
-/// Makes a room whose creator owns it, and, if it is durable, its log, which begins with their `joined`.
-/// One statement.
+/// What became of a wish to make a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It is there now.
+    New(Room),
+    /// It was there, just so, and the one who asks owns it: an earlier try made it.
+    Before(Room),
+    /// The name is another room's.
+    Taken,
+    /// The one who asks owns as many as they may.
+    TooMany,
+}
+
+/// Makes a room whose creator owns it, and, if it is durable, its log, which begins with their `joined`;
+/// nobody owns more than `limit` by this. One statement.
+///
+/// Two at once may both find room for one more: the limit bounds what is stored, and counts what is committed.
 ///
 /// # Errors
-/// [`Error::Constraint`] with [`NAME_TAKEN`], or the statement's.
+/// The statement's.
 ///
 /// # Panics
 /// If the system has no random numbers.
 pub async fn create(
+    db: impl PgExecutor<'_> + Copy,
+    new: NewRoom<'_>,
+    creator: Uuid,
+    limit: Option<i64>,
+    now: OffsetDateTime,
+) -> Result<Created, Error> {
+    let created = attempt(db, new, creator, limit, now).await?;
+    // It was made while the statement ran, which therefore does not see it: the next one does.
+    let created = match created {
+        None => attempt(db, new, creator, limit, now).await?,
+        made => made,
+    };
+    Ok(created.unwrap_or(Created::Taken))
+}
+
+/// `None`: the name was taken meanwhile.
+async fn attempt(
     db: impl PgExecutor<'_>,
     new: NewRoom<'_>,
     creator: Uuid,
+    limit: Option<i64>,
     now: OffsetDateTime,
-) -> Result<Room, Error> {
+) -> Result<Option<Created>, Error> {
     let mut epoch = [0; 8];
     SystemRandom::new().fill(&mut epoch).expect("a system without random numbers is broken");
     let (moderates, key, entry) = (false, Uuid::now_v7(), NewEntry::Joined);
     let joined = Append { room: 0, user: creator, moderates, key, entry };
-    let id = sqlx::query_scalar!(
-        "WITH made AS (
+    let row = sqlx::query!(
+        r#"WITH existing AS (
+             SELECT r.id, r.title = $2 AND r.durable = $3 AND r.public = $4
+                    AND EXISTS (SELECT FROM room_members m
+                                WHERE m.room = r.id AND m.user_id = $5 AND m.role = 'owner') AS is_same
+             FROM rooms r WHERE r.name = $1
+         ), allowed AS (
+             SELECT $10::bigint IS NULL
+                 OR $10 > (SELECT count(*) FROM (SELECT FROM room_members
+                                                 WHERE user_id = $5 AND role = 'owner' LIMIT $10) owned)
+                 AS is_allowed
+         ), made AS (
              INSERT INTO rooms (name, title, durable, public, created_by, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
+             SELECT $1, $2, $3, $4, $5, $6 FROM allowed
+             WHERE is_allowed AND NOT EXISTS (SELECT FROM existing)
+             ON CONFLICT ON CONSTRAINT rooms_name_taken DO NOTHING RETURNING id
          ), head AS (
              INSERT INTO room_heads (room, epoch, last_seq) SELECT id, $7, 1 FROM made WHERE $3
          ), owner AS (
@@ -89,7 +131,9 @@ pub async fn create(
              INSERT INTO messages (room, seq, kind, user_id, key, body, digest, at)
              SELECT id, 1, 'joined', $5, $8, member_ref($5, 'owner'), $9, $6 FROM made WHERE $3
          )
-         SELECT id FROM made",
+         SELECT (SELECT id FROM made) AS made, (SELECT id FROM existing) AS existing,
+                coalesce((SELECT is_same FROM existing), false) AS "is_same!",
+                (SELECT is_allowed FROM allowed) AS "is_allowed!""#,
         new.name,
         new.title,
         new.durable,
@@ -98,12 +142,20 @@ pub async fn create(
         now,
         i64::from_be_bytes(epoch),
         joined.key,
-        joined.digest()
+        joined.digest(),
+        limit
     )
     .fetch_one(db)
     .await?;
-    let (name, title) = (new.name.to_owned(), new.title.to_owned());
-    Ok(Room { id, name, title, durable: new.durable, public: new.public })
+    let NewRoom { name, title, durable, public } = new;
+    let room = |id| Room { id, name: name.to_owned(), title: title.to_owned(), durable, public };
+    Ok(match (row.made, row.existing) {
+        (Some(id), _) => Some(Created::New(room(id))),
+        (None, Some(id)) if row.is_same => Some(Created::Before(room(id))),
+        (None, Some(_)) => Some(Created::Taken),
+        (None, None) if !row.is_allowed => Some(Created::TooMany),
+        (None, None) => None,
+    })
 }
 
 /// The room of this name, and what somebody is in it.

@@ -41,6 +41,12 @@ export interface NewRoom {
   readonly public?: boolean;
 }
 
+/** A room that was made. */
+export interface Created extends RoomInfo {
+  /** It was there before, just so, and is yours. */
+  readonly unchanged: boolean;
+}
+
 /** Commands without an answer at most, unless the app says otherwise. */
 const QUEUE_LIMIT = 100;
 
@@ -144,11 +150,12 @@ export class Client {
     return this.#outbox.pages('invitations', {}, 'invitations', 'room', options);
   }
 
-  /** Makes a room. Not sent again by itself: if the connection breaks, `rooms()` tells whether it is there. */
-  create(name: string, { title, durable, public: isPublic }: NewRoom = {}, options: Options = {}): Promise<RoomInfo> {
+  /** Makes a room. */
+  create(name: string, { title, durable, public: isPublic }: NewRoom = {}, options: Options = {}): Promise<Created> {
     // JSON leaves out what is undefined.
     const fields = { room: name, title, durable, public: isPublic };
-    return this.#outbox.call('create', fields, camel<RoomInfo>, options, false);
+    const read = (ok: Json): Created => ({ ...camel<RoomInfo>(ok), unchanged: ok['unchanged'] === true });
+    return this.#outbox.call('create', fields, read, options);
   }
 
   /** Connects unless that was done; why not, if the client is closed. */

@@ -12,6 +12,7 @@ export type NodeErrorCode =
   | 'forbidden'
   | 'muted'
   | 'not_subscribed'
+  | 'too_many_rooms'
   | 'too_many_subscriptions'
   | 'not_durable'
   | 'key_reused'
@@ -27,10 +28,9 @@ export type NodeErrorCode =
  * - `queue_full`: `queueLimit` commands wait already;
  * - `too_big`: the message is over the node's limit, which would end the connection for good;
  * - `closed`: the client is closed, by the app or by the node;
- * - `connection_lost`: the connection broke before the reply, and the command cannot be sent again blindly;
  * - `log_replaced`: the room's log became another one while its history was read.
  */
-export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'connection_lost' | 'log_replaced';
+export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'log_replaced';
 
 /** A code of an error. A newer node may say one that this version does not list. */
 export type ErrorCode = NodeErrorCode | ClientErrorCode | (string & {});

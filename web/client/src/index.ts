@@ -1,6 +1,6 @@
 /** Everything this package offers; the rest of the files are its own affair. */
 
-export { type Client, type ClientEvents, type ClientOptions, type NewRoom, createClient } from './client.js';
+export { type Client, type ClientEvents, type ClientOptions, type Created, type NewRoom, createClient } from './client.js';
 export type { Backoff } from './backoff.js';
 export type { Clock } from './clock.js';
 export type { GetToken, Socket, SocketConstructor } from './connection.js';

@@ -9,7 +9,7 @@ export interface Request {
   readonly room: unknown;
   /** What `encode` made of it. */
   readonly body: string;
-  /** Whether it may be sent again when its outcome is not known: it reads, or has a key. */
+  /** Whether it is sent again when its outcome is not known. */
   isRepeatable: boolean;
   done: (ok: Json) => void;
   failed: (error: unknown) => void;
@@ -70,7 +70,7 @@ export class Outbox {
   }
 
   /** Sends a command when its turn comes; what it was answered. */
-  call<T>(command: string, fields: Json, read: (ok: Json) => T, { signal }: Options = {}, isRepeatable: boolean = true): Promise<T> {
+  call<T>(command: string, fields: Json, read: (ok: Json) => T, { signal }: Options = {}): Promise<T> {
     return quiet((done, failed) => {
       // Now: the app may change what it gave, and what is no JSON is its own error.
       const body = encode(command, fields);
@@ -86,7 +86,7 @@ export class Outbox {
         command,
         room: fields['room'],
         body,
-        isRepeatable,
+        isRepeatable: true,
         place: this.#lastPlace,
         done: settle((ok: Json) => done(read(ok))),
         failed: settle(failed),
@@ -136,11 +136,8 @@ export class Outbox {
     this.#publishing = 0;
     const lost = [...this.#inFlight.values()];
     this.#inFlight.clear();
-    const error = new KeywireError('connection_lost', 'No reply came.', true);
-    for (const item of lost) {
-      if (item.isRepeatable) this.#waiting.push(item);
-      else item.failed(error);
-    }
+    // The others are of a subscription, which asks anew by itself, or were given up.
+    this.#waiting.push(...lost.filter(({ isRepeatable }) => isRepeatable));
     this.#sort();
   }
 

@@ -39,7 +39,7 @@ const contract = JSON.parse(readFileSync(new URL('../../../shared/contracts/keyw
 const ERRORS: Record<NodeErrorCode, true> = {
   invalid_message: true, unknown_command: true, invalid_field: true, not_signed_in: true, token_invalid: true,
   session_revoked: true, room_not_found: true, room_taken: true, not_a_member: true, forbidden: true, muted: true,
-  not_subscribed: true, too_many_subscriptions: true, not_durable: true, key_reused: true, message_not_found: true,
+  not_subscribed: true, too_many_rooms: true, too_many_subscriptions: true, not_durable: true, key_reused: true, message_not_found: true,
   user_not_found: true, last_owner: true, rate_limited: true, unavailable: true, internal: true,
 };
 /** The second page of a list is asked for after this one. */
@@ -152,7 +152,7 @@ const READ: Record<string, (ok: Json, fields: Json) => unknown> = {
   history: ({ entries, ...page }) => ({ ...renamed(page), entries: (entries as Json[]).map(({ push, ...entry }) => ({ kind: push, ...entry })) }),
   rooms: firstOf,
   search: firstOf,
-  create: renamed,
+  create: ({ unchanged, ...room }) => ({ ...room, unchanged: unchanged === true }),
   mute: renamed,
   unmute: renamed,
   invitations: firstOf,

@@ -80,6 +80,7 @@ test('rooms are made, found, joined and left', { skip, timeout }, async () => {
   const [ann, bob] = [connect('ann'), connect('bob')];
   const made = await ann.create('garden', { title: 'The garden', public: true });
   assert.deepEqual([made.room, made.durable, made.public, made.role], ['garden', true, true, 'owner']);
+  assert.equal((await ann.create('garden', { title: 'The garden', public: true })).unchanged, true);
   await assert.rejects(bob.create('garden'), (error: unknown) => error instanceof KeywireError && error.code === 'room_taken');
   const found = [];
   for await (const { room } of bob.search('The gar')) found.push(room);
@@ -91,6 +92,10 @@ test('rooms are made, found, joined and left', { skip, timeout }, async () => {
   for await (const { username, role, id } of there.members()) members.push({ username, role, id });
   assert.deepEqual(members.map(({ username, role }) => [username, role]).sort(), [['ann', 'owner'], ['bob', 'member']]);
   const id = members.find(({ username }) => username === 'bob')?.id ?? '';
+  const { mutedUntil } = await ann.room('garden').mute(id, { seconds: 60 });
+  assert.ok(Date.parse(mutedUntil ?? '') > Date.now());
+  await assert.rejects(there.publish('hush'), (error: unknown) => error instanceof KeywireError && error.code === 'muted');
+  assert.equal((await ann.room('garden').unmute(id)).mutedUntil, null);
   await ann.room('garden').setRole(id, 'moderator');
   await ann.room('garden').remove(id);
   await assert.rejects(there.publish('hello'), (error: unknown) => error instanceof KeywireError && error.code === 'not_a_member');
@@ -100,6 +105,9 @@ test('rooms are made, found, joined and left', { skip, timeout }, async () => {
   await ann.create('cellar');
   await assert.rejects(bob.room('cellar').join(), (error: unknown) => error instanceof KeywireError && error.code === 'room_not_found');
   assert.equal((await ann.room('cellar').invite('bob')).user, id);
+  const invitations = [];
+  for await (const { room, invitedBy } of bob.invitations()) invitations.push([room, invitedBy]);
+  assert.deepEqual(invitations, [['cellar', 'ann']]);
   await bob.room('cellar').join();
   await bob.room('cellar').leave();
 });

@@ -2,9 +2,10 @@
 
 use std::slice;
 
+use futures_util::future::join_all;
+use shared::db::log;
 use shared::db::members::{self, Role};
-use shared::db::rooms::{self, NAME_TAKEN, NewRoom};
-use shared::db::{Error, log};
+use shared::db::rooms::{self, Created, NewRoom};
 use uuid::Uuid;
 
 use super::{Rooms, now};
@@ -39,11 +40,10 @@ async fn a_name_is_taken_once_and_only_in_its_form() {
     let ann = rooms.user("ann").await;
     let create = async |name: &str, title: &str| {
         let new = NewRoom { name, title, durable: true, public: true };
-        rooms::create(rooms.db.pool(), new, ann, now()).await
+        rooms::create(rooms.db.pool(), new, ann, None, now()).await
     };
     create("lobby", "").await.unwrap();
-    let taken = create("lobby", "").await.unwrap_err();
-    assert!(matches!(taken, Error::Constraint(name) if name == NAME_TAKEN));
+    assert_eq!(create("lobby", "another").await.unwrap(), Created::Taken);
     for (name, title) in [
         ("", ""),
         ("Lobby", ""),
@@ -142,4 +142,40 @@ async fn who_serves_renumbers_nothing_and_changes_no_text() {
         let refused = sqlx::query(statement).execute(&mut writer).await.unwrap_err();
         assert!(refused.to_string().contains("permission denied"), "{statement}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn a_room_is_made_once_by_however_many_tries_at_once() {
+    let rooms = Rooms::start().await;
+    let ann = rooms.user("ann").await;
+    let bob = rooms.user("bob").await;
+    let create = |creator| {
+        let new = NewRoom { name: "lobby", title: "For all", durable: true, public: true };
+        rooms::create(rooms.db.pool(), new, creator, Some(1), now())
+    };
+    let tries = [ann; 8].map(create);
+    let made: Vec<_> = join_all(tries).await.into_iter().map(Result::unwrap).collect();
+    let news = made.iter().filter(|created| matches!(created, Created::New(_))).count();
+    let befores = made.iter().filter(|created| matches!(created, Created::Before(_))).count();
+    assert_eq!((news, befores), (1, 7), "{made:?}");
+    assert_eq!(create(bob).await.unwrap(), Created::Taken);
+}
+
+#[tokio::test]
+async fn the_rooms_that_somebody_owns_are_counted_and_no_others() {
+    let rooms = Rooms::start().await;
+    let ann = rooms.user("ann").await;
+    let bob = rooms.user("bob").await;
+    let create = async |name, limit| {
+        let new = NewRoom { name, title: "", durable: false, public: true };
+        rooms::create(rooms.db.pool(), new, ann, limit, now()).await.unwrap()
+    };
+    let room = rooms.new_room("of-bob", bob, true, true).await;
+    rooms.join(room, &[ann]).await;
+    assert!(matches!(create("one", Some(2)).await, Created::New(_)));
+    assert!(matches!(create("two", Some(2)).await, Created::New(_)));
+    assert_eq!(create("three", Some(2)).await, Created::TooMany);
+    assert_eq!(create("of-bob", Some(2)).await, Created::Taken);
+    assert!(matches!(create("two", Some(2)).await, Created::Before(_)));
+    assert!(matches!(create("three", None).await, Created::New(_)));
 }

@@ -88,7 +88,7 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
 pub(crate) async fn in_rooms(app: &TestApp, id: &str) {
     let new = |name| NewRoom { name, title: "", durable: true, public: true };
     let id = id.parse().unwrap();
-    rooms::create(&app.owner, new("lobby"), id, app.clock.now()).await.unwrap();
+    rooms::create(&app.owner, new("lobby"), id, None, app.clock.now()).await.unwrap();
     let invite = "WITH room AS (INSERT INTO rooms (name, title, durable, public, created_at)
                                 VALUES ('garden', '', false, false, now()) RETURNING id)
                   INSERT INTO room_invitations (room, user_id, created_at) SELECT id, $1, now() FROM room";

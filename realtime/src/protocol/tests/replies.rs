@@ -29,6 +29,10 @@ fn room(role: Option<Role>) -> Room {
     Room { room, title, durable: true, public: true, role, muted_until: None, log: None }
 }
 
+fn created(unchanged: bool) -> Reply {
+    Reply::Created(Created { room: room(Some(Role::Owner)), unchanged })
+}
+
 /// The answer to `rooms`.
 fn own_rooms() -> Reply {
     let log = Some(Log { epoch: "-8213".to_owned(), first_seq: 1, last_seq: 45 });
@@ -118,7 +122,8 @@ fn replies_are_written_as_in_the_fixture() {
         reply_ok(10, &history()),
         reply_ok(12, &own_rooms()),
         reply_ok(13, &Reply::Rooms(Rooms { rooms: vec![room(None)], more: true })),
-        reply_ok(14, &Reply::Room(room(Some(Role::Owner)))),
+        reply_ok(14, &created(false)),
+        reply_ok(14, &created(true)),
         reply_ok(15, &stored(45, 4)),
         reply_ok(15, &Reply::UNCHANGED),
         reply_ok(15, &Reply::DONE),

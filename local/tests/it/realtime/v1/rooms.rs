@@ -18,8 +18,18 @@ async fn a_room_is_made_found_joined_listed_and_left() {
     let made = ann.does(create.clone()).await;
     let told = json!({"room": "general", "title": "For all", "durable": true, "public": true, "role": "owner"});
     assert_eq!(made, told);
-    assert_eq!(ann.is_refused(create).await, "room_taken");
+    let mut again = told;
+    again["unchanged"] = json!(true);
+    assert_eq!(ann.does(create.clone()).await, again);
     let mut bob = Client::of(&app, "bob").await;
+    assert_eq!(bob.is_refused(create.clone()).await, "room_taken");
+    for (field, other) in
+        [("title", json!("")), ("public", json!(false)), ("durable", json!(false))]
+    {
+        let mut create = create.clone();
+        create[field] = other;
+        assert_eq!(ann.is_refused(create).await, "room_taken", "another {field}");
+    }
     for query in ["gen", "for A"] {
         let found = bob.does(json!({"command": "search", "query": query})).await;
         assert_eq!(
@@ -122,4 +132,18 @@ async fn subscriptions_are_bounded_and_end() {
     ann.does(json!({"command": "publish", "room": "one", "text": "unheard"})).await;
     ann.does(in_room("subscribe", "two")).await;
     assert_eq!(ann.unread(), [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn who_owns_as_many_rooms_as_they_may_makes_no_other() {
+    let app = TestApp::with(&[("ROOMS_PER_USER", "2")]).await;
+    let mut ann = ann_with_room(&app, "one").await;
+    let create = |room: &str| json!({"command": "create", "room": room, "public": true});
+    ann.does(create("two")).await;
+    assert_eq!(ann.is_refused(create("three")).await, "too_many_rooms");
+    assert_eq!(ann.does(create("two")).await["unchanged"], json!(true));
+    ann.does(in_room("leave", "one")).await;
+    ann.does(create("three")).await;
+    let mut bob = Client::of(&app, "bob").await;
+    bob.does(create("four")).await;
 }
