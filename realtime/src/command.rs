@@ -11,6 +11,7 @@ use shared::settings;
 
 mod auth;
 mod history;
+mod presence;
 mod publish;
 mod rooms;
 mod subscribe;
@@ -116,6 +117,12 @@ fn begin(client: &Client, id: u64, identity: Identity, command: Command) -> Resu
         // It replies by itself: what follows in the room stands behind the reply.
         Command::Subscribe(room, since) => {
             client.run(subscribe::subscribe(client.clone(), id, identity, room, since));
+        }
+        Command::Presence(room, after) => {
+            client.run(presence::presence(client.clone(), id, identity, room, after));
+        }
+        Command::Typing(room) => {
+            reply(client, id, presence::typing(client, &identity, &room));
         }
         Command::History(room, page) => {
             let it = client.clone();

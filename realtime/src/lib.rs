@@ -27,6 +27,7 @@ pub mod hub;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+mod presence;
 mod pressure;
 pub mod protocol;
 pub mod publication;

@@ -30,10 +30,10 @@ pub use command::{Command, Content, Create, History, Name, Parsed, Since, Until}
 pub use entry::{Entry, Sender, encode as encode_entry};
 pub use error::{ErrorCode, Refusal};
 pub use parse::parse;
-pub use push::{Bye, Limits, Push, Rate, Reset, Welcome};
+pub use push::{Bye, InRoom, Limits, Push, Rate, Reset, Welcome};
 pub use reply::{
-    Created, Invitation, Invitations, Invited, Log, Member, Members, Muted, Page, Reply, Room,
-    Rooms, SignedIn, Start, Stored, Subscribed, Taken, reply_error, reply_ok,
+    Created, Here, Invitation, Invitations, Invited, Log, Member, Members, Muted, Page, Reply,
+    Room, Rooms, SignedIn, Start, Stored, Subscribed, Taken, reply_error, reply_ok,
 };
 
 /// The longest `id`: the largest whole number that JavaScript keeps exactly (2^53 - 1).

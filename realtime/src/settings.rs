@@ -12,7 +12,7 @@ use shared::settings::{Reader, Value};
 
 pub use accept::Accept;
 pub use binary::Binary;
-pub use groups::{Drain, Heartbeat, Queues};
+pub use groups::{Drain, Heartbeat, Presence, Queues};
 pub use limits::Limits;
 pub use log::Log;
 pub use redis::Redis;
@@ -71,6 +71,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How durable rooms are stored.
     pub log: Log,
+    /// Who is told of whom in a room.
+    pub presence: Presence,
     /// How the node goes away.
     pub drain: Drain,
     /// How nodes reach each other; `None` is one node alone.
@@ -94,6 +96,7 @@ impl Settings {
             limits: Limits::read(reader, &accept, &shards),
             shards,
             log: Log::read(reader),
+            presence: Presence::read(reader),
             drain: Drain::read(reader, process),
             redis: Redis::read(reader),
             accept,

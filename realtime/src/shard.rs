@@ -22,6 +22,7 @@ use tokio::task::spawn_local;
 use uuid::Uuid;
 
 use crate::hub::{self, Room, RoomId, Shared};
+use crate::presence::Presence;
 
 mod away;
 pub(crate) mod client;
@@ -33,6 +34,7 @@ mod members;
 mod memory;
 mod part;
 mod patience;
+pub(crate) mod presence;
 mod queue;
 mod session;
 mod time;
@@ -68,6 +70,8 @@ pub(crate) struct Shard {
     parts: RefCell<HashMap<RoomId, Rc<Part>>>,
     /// The connections of each user who is signed in.
     users: RefCell<HashMap<Uuid, Vec<Rc<Connection>>>>,
+    /// Who is in the rooms whose home it is.
+    presence: RefCell<Presence>,
     /// Rooms with something to write.
     flush: Flush,
     /// When to look at which connection again.
@@ -137,6 +141,7 @@ impl Shard {
     fn new(index: usize, shared: Arc<Shared>, inbox: UnboundedReceiver<Envelope>) -> Self {
         let wheel = Wheel::new(shared.settings.heartbeat.interval, Instant::now());
         let told = Arc::clone(&shared.shards[index].held_bytes);
+        let presence = Presence::new(shared.settings.presence.clone());
         Self {
             index,
             shared,
@@ -145,6 +150,7 @@ impl Shard {
             connections: RefCell::default(),
             parts: RefCell::default(),
             users: RefCell::default(),
+            presence: RefCell::new(presence),
             flush: Flush::default(),
             wheel: RefCell::new(wheel),
             clock: RefCell::default(),
@@ -210,9 +216,11 @@ impl Shard {
                 }
                 drop(done);
             }
+            Envelope::Presence(word) => self.hear_word(word),
             Envelope::Relief => self.relieve(),
             Envelope::Review => self.review(Instant::now()),
             Envelope::SendAway { window, done } => {
+                self.presence.borrow_mut().end();
                 spawn_local(away::send_away(Rc::clone(self), window, done));
             }
             Envelope::Stop => self.stopped.notify_one(),

@@ -59,6 +59,10 @@ pub enum Command {
     Mute(Name, Uuid, Option<Until>),
     /// `invitations {after?}`: rooms the user is invited to.
     Invitations(Option<Name>),
+    /// `presence {room, after?}`: who is in the room now.
+    Presence(Name, Option<Uuid>),
+    /// `typing {room}`: tells who is there that the user types.
+    Typing(Name),
 }
 
 /// A room's name: 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, first a letter or a digit.

@@ -175,6 +175,10 @@ fn command(name: &str, text: &[u8]) -> Result<Command, Refusal> {
             fields(text).map(|WithUser { room, user, .. }| Command::Mute(room, user, None))?
         }
         "invitations" => fields(text).map(|Listing { after, .. }| Command::Invitations(after))?,
+        "presence" => {
+            fields(text).map(|MembersOf { room, after }| Command::Presence(room, after))?
+        }
+        "typing" => fields(text).map(|InRoom { room, .. }| Command::Typing(room))?,
         _ => return Err(ErrorCode::UnknownCommand.into()),
     })
 }

@@ -17,6 +17,21 @@ pub enum Push<'a> {
         /// The room.
         room: &'a str,
     },
+    /// Somebody is in the room who was not.
+    Present(InRoom<'a>),
+    /// Somebody is not in the room any more.
+    Absent(InRoom<'a>),
+    /// Somebody is typing there.
+    Typing(InRoom<'a>),
+    /// Whether `present` and `absent` are told in the room from here on; if so, who is there must be asked for.
+    Presence {
+        /// The room.
+        room: &'a str,
+        /// Whether they are told.
+        told: bool,
+    },
+    /// The client read too slowly: pushes were dropped, of presence, of typing or of ephemeral rooms.
+    Missed,
     /// The node goes away; a Close follows.
     Bye(Bye),
 }
@@ -75,6 +90,15 @@ pub struct Reset<'a> {
     pub first_seq: u64,
     /// Its last entry, behind which the client goes on.
     pub last_seq: u64,
+}
+
+/// A user in a room.
+#[derive(Debug, Serialize)]
+pub struct InRoom<'a> {
+    /// The room.
+    pub room: &'a str,
+    /// The user.
+    pub user: &'a Sender,
 }
 
 /// The node goes away.

@@ -38,6 +38,8 @@ pub enum Reply {
     Members(Members),
     /// To `mute` and `unmute`.
     Muted(Muted),
+    /// To `presence`.
+    Here(Here),
 }
 
 /// `{}`.
@@ -244,6 +246,21 @@ pub struct Muted {
     /// Until when they may say nothing; null: they may speak.
     #[serde(with = "time::serde::rfc3339::option")]
     pub muted_until: Option<OffsetDateTime>,
+}
+
+/// `{"room":…,"count":…,"told":true,"users":[…],"more":false}`.
+#[derive(Debug, Serialize)]
+pub struct Here {
+    /// The room.
+    pub room: String,
+    /// How many are there.
+    pub count: u32,
+    /// Whether `present` and `absent` are told.
+    pub told: bool,
+    /// Some of them, by id.
+    pub users: Vec<Sender>,
+    /// Whether others follow the last of these.
+    pub more: bool,
 }
 
 /// A reply as a whole.

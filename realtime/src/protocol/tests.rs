@@ -60,6 +60,8 @@ fn word(command: &Command) -> &'static str {
         Command::Mute(_, _, Some(_)) => "mute",
         Command::Mute(_, _, None) => "unmute",
         Command::Invitations(_) => "invitations",
+        Command::Presence(..) => "presence",
+        Command::Typing(_) => "typing",
     }
 }
 
@@ -147,6 +149,11 @@ fn pushes_are_written_as_in_the_fixture() {
         entry("role", 47, Some(&ann), None, Some(&member(BOB, "bob", r#","role":"moderator""#))),
         Push::Reset(reset).encode(),
         Push::Unsubscribed { room: "general" }.encode(),
+        Push::Present(InRoom { room: "general", user: &ann }).encode(),
+        Push::Absent(InRoom { room: "general", user: &ann }).encode(),
+        Push::Presence { room: "general", told: false }.encode(),
+        Push::Typing(InRoom { room: "general", user: &ann }).encode(),
+        Push::Missed.encode(),
         Push::Bye(Bye { code: 1012, retry_ms: 20_000 }).encode(),
     ];
     let written: Vec<Value> =

@@ -31,6 +31,15 @@ pub struct Queues {
     pub patience: Patience,
 }
 
+/// Who is told of whom in a room.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    /// `PRESENCE_GRACE`: how long after the last subscription a user is there still.
+    pub grace: Duration,
+    /// `PRESENCE_LIMIT`: users of a room that are told of each other.
+    pub limit: u32,
+}
+
 /// How the node goes away.
 #[derive(Debug, Clone)]
 pub struct Drain {
@@ -105,6 +114,25 @@ impl Queues {
                     "How long one slow reader may make senders wait; each half of QUEUE_BYTES it takes earns it as long again. Divided into that half it is the slowest pace senders adapt to.",
                 ),
             },
+        }
+    }
+}
+
+impl Presence {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        Self {
+            grace: reader.get_in(
+                "PRESENCE_GRACE",
+                "5s",
+                WAIT_OR_NONE,
+                "How long a user is still present in a room whose last subscription there has ended: who reconnects in time was never away.",
+            ),
+            limit: reader.get_in(
+                "PRESENCE_LIMIT",
+                "100",
+                ("1", "1000"),
+                "Users at most of a room in which everybody is told who comes and goes. With more, `presence` says who is there, and changes are told again when no more than three quarters of the limit are.",
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Everything happens on the connection's shard. What takes time runs beside the connection's task, and
 //! finds it open or ended when it comes back.
 
+mod presence;
 mod subscribing;
 
 pub(crate) use subscribing::Subscribed;

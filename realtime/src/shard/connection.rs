@@ -92,6 +92,11 @@ impl Connection {
         }
     }
 
+    /// Its place among the shard's connections, and its name: others had the place before it.
+    pub(super) fn key(&self) -> (u32, u64) {
+        (self.place.get(), self.id)
+    }
+
     /// Becomes one of the shard's connections and, as a plain client, a member of its room.
     pub(super) fn enter(self: &Rc<Self>, shard: &Shard) {
         self.place.set(shard.connections.borrow_mut().insert(Rc::clone(self)));
@@ -136,6 +141,11 @@ impl Connection {
         {
             self.wake();
         }
+    }
+
+    /// Whether messages were dropped for it since this was asked last.
+    pub(super) fn take_dropped(&self) -> bool {
+        std::mem::take(&mut self.outbox.borrow_mut().has_dropped)
     }
 
     /// Whether so much waits for its socket that no more is to be said that can wait.
@@ -245,6 +255,7 @@ impl Connection {
         let mut outbox = self.outbox.borrow_mut();
         let before = outbox.queue.entry_bytes();
         let pushed = outbox.queue.push(class, frames, written, rules, now);
+        outbox.has_dropped |= pushed.is_ok_and(|dropped| dropped > 0);
         shard.memory.change(before, outbox.queue.entry_bytes());
         let pauses = outbox.queue.pauses_until(rules, now);
         drop(outbox);

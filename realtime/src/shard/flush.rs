@@ -149,6 +149,6 @@ impl Part {
             return false;
         }
         out.end_batch();
-        out.next.bytes.is_empty() || self.pausing.get() > 0
+        !out.is_joined() || self.pausing.get() > 0
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::home::{Asking, News};
 use super::part::Entries;
+use super::presence::Word;
 use crate::hub::{Arrival, Guest, Room, Speech};
 use crate::publication::Kind;
 
@@ -90,6 +91,8 @@ pub(crate) enum Envelope {
         /// Dropped when it holds here.
         done: oneshot::Sender<()>,
     },
+    /// Something of who is in a room.
+    Presence(Word),
     /// What waits for another shard may be tried again.
     Relief,
     /// For whom publishers wait is to be looked at anew.

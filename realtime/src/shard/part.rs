@@ -23,6 +23,7 @@ use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
 
 mod entries;
+mod fleeting;
 mod member;
 mod out;
 
@@ -186,7 +187,7 @@ impl Part {
                     self.order(&mut out, shard, kind, &payload, seq);
                 }
                 Waiting::Deliver { frames, entries, .. } => {
-                    let Joined { bytes, entries: joined } = &mut out.next;
+                    let Joined { bytes, entries: joined } = out.lane(entries.are_fleeting());
                     joined.append(&entries, bytes.len());
                     bytes.extend_from_slice(&frames);
                     shard.flush.due(self);
@@ -226,10 +227,11 @@ impl Part {
     /// Takes everything that is joined as the next batch, and sends it to the other shards with
     /// members if this is where it was ordered.
     pub(super) fn begin_batch(&self, out: &mut Out, shard: &Shard) {
-        if out.batch.is_some() || out.next.bytes.is_empty() || self.pausing.get() > 0 {
+        if out.batch.is_some() || self.pausing.get() > 0 {
             return;
         }
-        let mut batch = Batch::new(std::mem::take(&mut out.next));
+        let Some(joined) = out.take() else { return };
+        let mut batch = Batch::new(joined);
         if self.is_home {
             for (to, members) in self.room.members.iter().enumerate() {
                 if to != shard.index && members.load(Ordering::SeqCst) > 0 {

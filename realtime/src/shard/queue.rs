@@ -16,8 +16,11 @@ use crate::pressure::{ENTRY_BYTES, Pressure, Rules};
 pub(super) enum Class {
     /// Never dropped: rather the connection is closed 4008.
     Kept,
-    /// Dropped first, the oldest before the newest: typing, presence, ephemeral messages.
+    /// Dropped rather than that, the oldest before the newest: ephemeral messages.
     Droppable,
+    /// Dropped before anything else, and not taken behind more than a quarter of the cap: presence and
+    /// typing.
+    Fleeting,
 }
 
 /// The cap would be exceeded although nothing droppable is left.
@@ -57,10 +60,15 @@ impl Queue {
         now: Instant,
     ) -> Result<usize, Full> {
         debug_assert!(written == 0 || self.is_empty());
+        if class == Class::Fleeting && self.bytes > rules.cap / 4 {
+            return Ok(1);
+        }
         let cost = frames.len() - written + ENTRY_BYTES;
         let dropped = self.make_room(cost, rules.cap);
         if self.bytes + cost > rules.cap {
-            return if class == Class::Droppable { Ok(dropped + 1) } else { Err(Full) };
+            // Of what is begun nothing can be dropped any more.
+            let must_go = class == Class::Kept || written > 0;
+            return if must_go { Err(Full) } else { Ok(dropped + 1) };
         }
         self.bytes += cost;
         self.written += written;
@@ -69,17 +77,29 @@ impl Queue {
         Ok(dropped)
     }
 
-    /// Drops droppable runs, the oldest first, until `cost` more bytes fit or none is left.
+    /// Drops fleeting runs, then droppable ones, until `cost` more bytes fit or none is left.
     fn make_room(&mut self, cost: usize, cap: usize) -> usize {
-        let mut dropped = 0;
+        if self.bytes + cost <= cap {
+            return 0;
+        }
+        // Fleeting ones stand nowhere else: whoever reads nothing is not looked through for each message.
+        let first = self.drop_runs(Class::Fleeting, cost, cap, cap / 4);
+        first + self.drop_runs(Class::Droppable, cost, cap, usize::MAX)
+    }
+
+    /// Drops runs of a class, the oldest first, of those that begin in the first `reach` bytes.
+    fn drop_runs(&mut self, class: Class, cost: usize, cap: usize, reach: usize) -> usize {
+        let (mut dropped, mut passed) = (0, 0);
         // The first one stays once it is begun: the reader has part of it.
         let mut at = usize::from(self.written > 0);
-        while self.bytes + cost > cap && at < self.runs.len() {
-            if self.runs[at].class == Class::Droppable {
-                self.bytes -= self.runs[at].frames.len() + ENTRY_BYTES;
+        while self.bytes + cost > cap && at < self.runs.len() && passed <= reach {
+            let bytes = self.runs[at].frames.len() + ENTRY_BYTES;
+            if self.runs[at].class == class {
+                self.bytes -= bytes;
                 self.runs.remove(at);
                 dropped += 1;
             } else {
+                passed += bytes;
                 at += 1;
             }
         }

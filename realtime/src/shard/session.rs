@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::Shard;
 use super::home::Answer;
 use super::part::Part;
+use super::presence::Word;
 use crate::auth::Identity;
 use crate::close::CloseCode;
 use crate::hub::SignIn;
@@ -98,6 +100,11 @@ impl Session {
         self.identity.borrow().clone()
     }
 
+    /// Whose it is.
+    pub(super) fn user(&self) -> Option<Uuid> {
+        self.identity.borrow().as_ref().map(|identity| identity.user)
+    }
+
     /// It is signed in, or its sign-in is renewed.
     pub(super) fn signed_in(&self, identity: Identity) {
         *self.identity.borrow_mut() = Some(identity);
@@ -135,7 +142,7 @@ impl Session {
             }
         }
         for subscription in self.subscriptions.take() {
-            subscription.leave(shard);
+            subscription.leave(shard, self.user());
         }
     }
 
@@ -155,7 +162,7 @@ impl Session {
             self.subscriptions.borrow_mut().extract_if(.., |one| which(one)).collect();
         let is_any = !left.is_empty();
         for subscription in left {
-            subscription.leave(shard);
+            subscription.leave(shard, self.user());
         }
         is_any
     }
@@ -194,9 +201,13 @@ impl Subscription {
         &*self.part.room.name == name
     }
 
-    fn leave(self, shard: &Shard) {
+    fn leave(self, shard: &Shard, user: Option<Uuid>) {
+        let room = &self.part.room;
         self.part.members.borrow_mut().remove(self.place);
-        self.part.room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
+        room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
+        if let Some(user) = user {
+            shard.word(room.home, Word::Went(Arc::clone(room), user));
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use super::Shard;
 
 /// The wheel's key for those who wait for a slow reader.
 pub(super) const REVIEW: u32 = u32::MAX;
+/// The wheel's key for who is about to be absent.
+pub(super) const PRESENCE: u32 = u32::MAX - 1;
 
 /// Looks at whoever is due, for as long as the shard lives.
 pub(super) async fn keep(shard: Rc<Shard>) {
@@ -37,6 +39,9 @@ pub(super) async fn keep(shard: Rc<Shard>) {
 fn look(shard: &Shard, key: u32, now: Instant) {
     if key == REVIEW {
         return shard.review(now);
+    }
+    if key == PRESENCE {
+        return shard.see_off(now);
     }
     // Its place may be free or another's by now; a look in vain is harmless.
     if let Some(connection) = shard.connections.borrow().get(key) {

@@ -39,7 +39,7 @@ impl Part {
         let out = self.out.borrow();
         self.room.keeping != Keeping::Plain
             && self.room.members.iter().all(|members| members.load(Ordering::SeqCst) == 0)
-            && out.next.bytes.is_empty()
+            && !out.is_joined()
             && out.batch.is_none()
             && out.waiting.is_empty()
             && !self.is_followed()

@@ -178,7 +178,10 @@ export class Client {
   }
 
   #hear(frame: Json): void {
-    if (frame['push'] === undefined) this.#outbox.reply(frame);
+    const { push } = frame;
+    if (push === undefined) this.#outbox.reply(frame);
+    // It is about all rooms.
+    else if (push === 'missed') for (const subscription of this.#subscriptions.values()) subscription.receive(frame);
     else this.#subscriptions.get(frame['room'] as string)?.receive(frame);
   }
 

@@ -1,7 +1,7 @@
 import { KeywireError } from './errors.js';
 import { type Options, type Outbox, quiet } from './outbox.js';
 import type { RoomEvents, Subscribed, Subscription } from './subscription.js';
-import { type Entry, type Json, type Member, type Position, type Role, camel, entryOf, isCount, objects } from './wire.js';
+import { type Entry, type Json, type Member, type Position, type Presence, type Role, camel, entryOf, isCount, objects } from './wire.js';
 
 /** What is said: a text, or JSON data. */
 export type Content = string | { readonly data: unknown };
@@ -143,6 +143,16 @@ export class Room {
   /** Who belongs to it; asked for as it is read. */
   members(options: Options = {}): AsyncGenerator<Member, void, undefined> {
     return this.#outbox.pages('members', { room: this.name }, 'members', 'id', options);
+  }
+
+  /** Who is in it now. Asked once it is subscribed to, `present` and `absent` tell what changes from then on. */
+  presence({ after, ...options }: Options & { readonly after?: string } = {}): Promise<Presence> {
+    return this.#outbox.call('presence', { room: this.name, after }, camel<Presence>, options);
+  }
+
+  /** Tells the others that you type: call it at each key, it is sent once in three seconds. */
+  typing(): void {
+    this.#subscription.type();
   }
 
   /** The log, page by page; asked for as it is read. */

@@ -3,7 +3,7 @@ import { Timer, type World } from './clock.js';
 import { Emitter } from './emitter.js';
 import type { KeywireError } from './errors.js';
 import type { Outbox } from './outbox.js';
-import { type DeletedEntry, type EditedEntry, type Entry, type Json, type MemberEntry, type MessageEntry, type Position, type Role, encode, entryOf, isCount } from './wire.js';
+import { type DeletedEntry, type EditedEntry, type Entry, type Json, type MemberEntry, type MessageEntry, type Position, type Role, type User, encode, entryOf, isCount } from './wire.js';
 
 /** What a subscription stands on. */
 export interface Subscribed {
@@ -33,6 +33,14 @@ export interface RoomEvents {
   joined: MemberEntry;
   left: MemberEntry;
   role: MemberEntry;
+  /** Somebody is there who was not. */
+  present: User;
+  /** Somebody is there no longer. */
+  absent: User;
+  /** Whether these two are told from here on; if so, ask `presence()`: some may have been missed. */
+  presence: { readonly told: boolean };
+  /** Somebody types. Forget it after five seconds. */
+  typing: User;
   /** Forget what you have of this room: what follows does not join it. */
   reset: Reset;
   /** The node follows up: at first, and after each reconnect. */
@@ -56,6 +64,9 @@ interface Waiter {
   readonly failed: (error: KeywireError) => void;
 }
 
+/** The shortest time between two `typing` of a room. */
+const TYPING_PAUSE = 3_000;
+
 /** Where one room's log is read, over any number of connections. */
 export class Subscription {
   readonly events: Emitter<RoomEvents> = new Emitter();
@@ -70,6 +81,7 @@ export class Subscription {
   /** Counts questions: a reply to an older one is nobody's. */
   #asked = 0;
   #attempt = 0;
+  #typedAt = -Infinity;
   readonly #retry: Timer;
 
   constructor(name: string, base: Base) {
@@ -102,6 +114,14 @@ export class Subscription {
       this.#send('unsubscribe', {}, () => {}, () => {});
     }
     this.#off(error);
+  }
+
+  /** Tells the others that the user types. Of no use later: what cannot be told now is not told. */
+  type(): void {
+    const now = this.#base.clock.now();
+    if (this.#status !== 'on' || now < this.#typedAt + TYPING_PAUSE) return;
+    this.#typedAt = now;
+    this.#send('typing', {}, () => {}, () => {});
   }
 
   /** The connection is open: asks the node, if anybody wants it to. */
@@ -141,6 +161,9 @@ export class Subscription {
       this.events.emit('unsubscribed', undefined);
       return;
     }
+    const { push: kind, user, told } = push;
+    if (kind === 'present' || kind === 'absent' || kind === 'typing') return this.events.emit(kind, user as User);
+    if (kind === 'presence' || kind === 'missed') return this.events.emit('presence', { told: told !== false });
     // A newer node may have kinds that are not known here. They have their place in the log all the same.
     const { seq } = push;
     if (isCount(seq)) {

@@ -111,6 +111,18 @@ export interface Limits {
   readonly pingTimeoutMs: number;
 }
 
+/** Who is in a room now. */
+export interface Presence {
+  /** How many. */
+  readonly count: number;
+  /** Whether `present` and `absent` are told: not where there are too many. */
+  readonly told: boolean;
+  /** By id; 100 at most. */
+  readonly users: User[];
+  /** Whether others follow the last of these. */
+  readonly more: boolean;
+}
+
 /** A JSON object of the node. What it says is looked at before it is used. */
 export type Json = { readonly [field: string]: unknown };
 

@@ -59,6 +59,12 @@ const SAY: Record<string, (client: Client, room: Room, fields: Fields) => unknow
   history: (_, room, { before, after, limit }) => room.history({ ...(before && { before }), ...(after !== undefined && { after: Number(after) }), ...(limit && { limit }) }).next(),
   search: (client, _, { query }) => client.search(query).next(),
   create: (client, _, { room, title, durable, public: isPublic }) => client.create(room, { title, durable, public: isPublic }),
+  presence: (_, room, { after }) => room.presence({ after: String(after) }),
+  typing: (_, room) => {
+    void room.subscribe();
+    HeldSocket.last().answer('subscribe', { ok: { durable: false } });
+    room.typing();
+  },
   join: (_, room, { key }) => room.join({ key }),
   leave: (_, room, { key }) => room.leave({ key }),
   invite: (_, room, { username }) => room.invite(username),
@@ -123,6 +129,8 @@ test('every push of the contract is understood', async () => {
   room.on('entry', ({ kind, ...rest }: Entry) => told.push({ push: kind, ...rest }));
   room.on('reset', ({ epoch, firstSeq, lastSeq }) => told.push({ push: 'reset', room: 'general', epoch, first_seq: firstSeq, last_seq: lastSeq }));
   room.on('unsubscribed', () => told.push({ push: 'unsubscribed', room: 'general' }));
+  for (const kind of ['present', 'absent', 'typing'] as const) room.on(kind, (user) => told.push({ push: kind, room: 'general', user }));
+  room.on('presence', ({ told: isTold }) => told.push(isTold ? { push: 'missed' } : { push: 'presence', room: 'general', told: false }));
   const expected = contract.pushes.filter(({ push }) => push !== 'welcome' && push !== 'bye');
   for (const push of expected) {
     // Each alone: their places are those of no one log.
@@ -158,6 +166,8 @@ const READ: Record<string, (ok: Json, fields: Json) => unknown> = {
   invitations: firstOf,
   invite: ({ user, unchanged }) => ({ user, unchanged: unchanged === true }),
   members: firstOf,
+  presence: renamed,
+  typing: () => undefined,
 };
 
 /** Whatever has a key. */

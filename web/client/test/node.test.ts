@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { type Client, type ClientOptions, type Entry, KeywireError, type MessageEntry, type Room, type State, createClient } from '../dist/index.js';
+import { type Client, type ClientOptions, type Entry, KeywireError, type MessageEntry, type Room, type State, type User, createClient } from '../dist/index.js';
 import { Keywire } from './harness.js';
 import { Proxy } from './proxy.js';
 
@@ -143,6 +143,21 @@ test('an ephemeral room tells who is there', { skip, timeout }, async () => {
   const hello = told(room, 'hello');
   assert.equal((await room.publish('hello')).seq, undefined);
   assert.equal((await hello).seq, undefined);
+});
+
+test('who comes and types is told', { skip, timeout }, async () => {
+  const [ann, bob] = [connect('ann'), connect('bob')];
+  await ann.create('present', { public: true });
+  const [hers, his] = [ann.room('present'), bob.room('present')];
+  await hers.subscribe();
+  assert.deepEqual((await hers.presence()).users.map(({ username }) => username), ['ann']);
+  const present = event<User>((listener) => hers.on('present', listener), () => true);
+  const typing = event<User>((listener) => hers.on('typing', listener), () => true);
+  await his.join();
+  await his.subscribe();
+  his.typing();
+  assert.deepEqual([(await present).username, (await typing).username], ['bob', 'bob']);
+  assert.equal((await his.presence()).count, 2);
 });
 
 test('what was said meanwhile is told after a reconnect, once and in order', { skip, timeout }, async () => {

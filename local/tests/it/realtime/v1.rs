@@ -6,6 +6,7 @@ mod faults;
 mod floods;
 mod log;
 mod mutes;
+mod presence;
 mod races;
 mod resume;
 mod retention;

@@ -100,6 +100,16 @@ fn invitations() -> Reply {
     Reply::Invitations(Invitations { invitations: vec![cellar, den], more: false })
 }
 
+fn here() -> Reply {
+    Reply::Here(Here {
+        room: "general".to_owned(),
+        count: 2,
+        told: true,
+        users: vec![Sender { id: BOB, username: "bob".to_owned() }],
+        more: false,
+    })
+}
+
 #[test]
 fn replies_are_written_as_in_the_fixture() {
     let limited = Refusal { retry_ms: Some(1_200), ..ErrorCode::RateLimited.into() };
@@ -136,6 +146,8 @@ fn replies_are_written_as_in_the_fixture() {
         reply_ok(21, &Reply::Muted(Muted { user: BOB, muted_until: Some(MUTED_UNTIL) })),
         reply_ok(23, &Reply::Muted(Muted { user: BOB, muted_until: None })),
         reply_ok(24, &invitations()),
+        reply_ok(25, &here()),
+        reply_ok(26, &Reply::DONE),
         reply_error(None, &ErrorCode::InvalidMessage.into()),
     ];
     let written = written.iter().map(|json| serde_json::from_slice(json).unwrap());

@@ -13,10 +13,12 @@ use tokio::task::spawn_local;
 
 use super::Client;
 use crate::hub::{Keeping, Room};
+use crate::presence::User;
 use crate::protocol::{Push, Reset, Since};
 use crate::shard::home::{Answer, Asking};
 use crate::shard::link::Envelope;
 use crate::shard::part::{Member, Part};
+use crate::shard::presence::Word;
 use crate::shard::session::Subscription;
 
 /// How long after a page could not be had it is asked for again.
@@ -52,6 +54,10 @@ impl Client {
         }
         if self.session().is_over.get() {
             return Subscribed::Done;
+        }
+        if let Some(identity) = self.identity() {
+            // Before an older subscription ends, so that the user is there all the time.
+            self.shard.word(room.home, Word::Came(Arc::clone(&room), User::of(&identity)));
         }
         self.unsubscribe(&room.name);
         seat.keep();
@@ -117,6 +123,9 @@ impl Client {
     /// It has read everything: what waited for that goes on.
     pub(in crate::shard) fn catch_up(&self) {
         let session = self.session();
+        if self.connection.take_dropped() {
+            self.say(&Push::Missed.encode());
+        }
         if session.is_choked.replace(false) {
             self.connection.wake();
         }

@@ -29,6 +29,8 @@ pub(super) struct Outbox {
     pub(super) pong: Option<Control>,
     /// The Close to be sent.
     pub(super) close: Close,
+    /// Whether messages were dropped of which the client has not been told.
+    pub(super) has_dropped: bool,
 }
 
 /// The node's Close.

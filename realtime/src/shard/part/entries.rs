@@ -1,4 +1,6 @@
-//! What frames in one piece are: how many messages, and of a log which.
+//! What frames in one piece are: how many messages, of a log which, and which of them are fleeting.
+
+use uuid::Uuid;
 
 /// The messages of frames in one piece.
 #[derive(Debug, Clone, Default)]
@@ -9,6 +11,17 @@ pub(crate) struct Entries {
     first: u64,
     /// Where each ends, if they are entries of a log: those follow each other.
     ends: Vec<u32>,
+    /// Each of them, if they are fleeting: no piece is of both kinds.
+    fleeting: Vec<Fleeting>,
+}
+
+/// Presence or typing: not kept, the first to be dropped, and of no use to the user whom it is about.
+#[derive(Debug, Clone)]
+struct Fleeting {
+    /// Where its frame ends.
+    end: u32,
+    /// Who does not get it.
+    except: Option<Uuid>,
 }
 
 /// What of a piece a member is to get.
@@ -35,6 +48,35 @@ impl Entries {
         }
     }
 
+    /// Takes one more fleeting message, which ends at this byte, for all but one user.
+    pub(in crate::shard) fn push_fleeting(&mut self, end: usize, except: Option<Uuid>) {
+        self.messages += 1;
+        self.fleeting.push(Fleeting { end: u32::try_from(end).unwrap_or(u32::MAX), except });
+    }
+
+    /// Whether they are fleeting.
+    pub(in crate::shard) fn are_fleeting(&self) -> bool {
+        !self.fleeting.is_empty()
+    }
+
+    /// Whether all of it is for this user.
+    pub(in crate::shard) fn is_for(&self, user: Uuid) -> bool {
+        self.fleeting.iter().all(|one| one.except != Some(user))
+    }
+
+    /// What of these bytes, which are the piece, is for this user.
+    pub(in crate::shard) fn only_for(&self, user: Uuid, bytes: &[u8]) -> Vec<u8> {
+        let (mut theirs, mut start) = (Vec::new(), 0);
+        for &Fleeting { end, except } in &self.fleeting {
+            let frame = bytes.get(start..end as usize).unwrap_or_default();
+            if except != Some(user) {
+                theirs.extend_from_slice(frame);
+            }
+            start = end as usize;
+        }
+        theirs
+    }
+
     /// Takes those of another piece, which begins at this byte.
     pub(in crate::shard) fn append(&mut self, others: &Self, start: usize) {
         if self.ends.is_empty() {
@@ -43,6 +85,12 @@ impl Entries {
         self.messages += others.messages;
         let start = u32::try_from(start).unwrap_or(u32::MAX);
         self.ends.extend(others.ends.iter().map(|end| end.saturating_add(start)));
+        self.fleeting.extend(
+            others
+                .fleeting
+                .iter()
+                .map(|one| Fleeting { end: one.end.saturating_add(start), except: one.except }),
+        );
     }
 
     /// Whether an entry at this place follows; 0 is none, and follows anything.
@@ -88,6 +136,22 @@ mod tests {
             (entries.messages, entries.reach(0), entries.reach(9)),
             (2, Reach::From(0), Reach::From(0))
         );
+    }
+
+    #[test]
+    fn nobody_gets_what_is_fleeting_and_of_oneself() {
+        let (ann, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let (mut first, mut more) = (Entries::default(), Entries::default());
+        first.push_fleeting(3, Some(ann));
+        more.push_fleeting(2, None);
+        more.push_fleeting(4, Some(bob));
+        first.append(&more, 3);
+        assert!(first.are_fleeting() && !Entries::default().are_fleeting());
+        assert_eq!((first.messages, first.first(), first.reach(9)), (3, 0, Reach::From(0)));
+        let bytes = b"annalbob";
+        assert!(!first.is_for(ann) && !first.is_for(bob) && first.is_for(Uuid::from_u128(3)));
+        assert_eq!(first.only_for(ann, &bytes[..7]), b"albo");
+        assert_eq!(first.only_for(bob, &bytes[..7]), b"annal");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::{Batch, Reach};
+use super::{Batch, Entries, Joined, Reach};
 use crate::hub::{Keeping, Room};
 use crate::shard::Shard;
 use crate::shard::connection::Connection;
 use crate::shard::queue::Class;
+use crate::shard::session::Session;
 
 /// A member of a room.
 #[derive(Debug)]
@@ -31,6 +32,9 @@ impl Member {
         room: &Room,
         batch: &mut Batch,
     ) -> Option<usize> {
+        if batch.joined.entries.are_fleeting() {
+            return self.deliver_fleeting(shard, batch);
+        }
         let class = match room.keeping {
             Keeping::Plain | Keeping::Durable => Class::Kept,
             Keeping::Ephemeral => Class::Droppable,
@@ -51,5 +55,20 @@ impl Member {
         let written = self.connection.deliver(shard, class, batch, start)?;
         self.at.set(self.at.get().max(batch.joined.entries.last()));
         Some(written)
+    }
+
+    /// Writes what is fleeting and not of the member's own user.
+    fn deliver_fleeting(&self, shard: &Shard, batch: &mut Batch) -> Option<usize> {
+        let Joined { bytes, entries } = &batch.joined;
+        let user = self.connection.session().and_then(Session::user);
+        let Some(user) = user.filter(|user| !entries.is_for(*user)) else {
+            return self.connection.deliver(shard, Class::Fleeting, batch, 0);
+        };
+        let bytes = entries.only_for(user, bytes);
+        if bytes.is_empty() {
+            return None;
+        }
+        let mut theirs = Batch::new(Joined { bytes, entries: Entries::default() });
+        self.connection.deliver(shard, Class::Fleeting, &mut theirs, 0)
     }
 }

@@ -20,6 +20,8 @@ const KEPT_BYTES: usize = 256 * 1024;
 pub(in crate::shard) struct Out {
     /// Joined since the last flush began.
     pub(in crate::shard) next: Joined,
+    /// The same of what is fleeting, which is written by itself: of entries each member gets what it lacks.
+    pub(in crate::shard) fleeting: Option<Box<Joined>>,
     /// What is being written, and to whom next.
     pub(in crate::shard) batch: Option<Batch>,
     /// What other shards sent, while there is no room for it.
@@ -72,6 +74,24 @@ pub(in crate::shard) enum Waiting {
 }
 
 impl Out {
+    /// Whether anything is joined.
+    pub(in crate::shard) fn is_joined(&self) -> bool {
+        !self.next.bytes.is_empty() || self.fleeting.is_some()
+    }
+
+    /// Takes what is joined: first what is not fleeting.
+    pub(super) fn take(&mut self) -> Option<Joined> {
+        if self.next.bytes.is_empty() {
+            return self.fleeting.take().map(|joined| *joined);
+        }
+        Some(std::mem::take(&mut self.next))
+    }
+
+    /// Where frames of this kind are joined.
+    pub(super) fn lane(&mut self, are_fleeting: bool) -> &mut Joined {
+        if are_fleeting { self.fleeting.get_or_insert_default() } else { &mut self.next }
+    }
+
     /// Whether so many bytes more may be joined: a batch is at most a quarter of a queue's cap, so
     /// that one that is half full takes it. A larger message goes alone.
     pub(super) fn has_room(&self, bytes: usize, shard: &Shard) -> bool {

@@ -84,6 +84,30 @@ fn droppable_frames_go_first_the_oldest_before_the_newest() {
 }
 
 #[test]
+fn fleeting_frames_go_before_droppable_ones_and_are_not_taken_behind_more_than_a_quarter() {
+    let mut queue = Queue::default();
+    let (message, typing) = (frame(&[1; 50]), frame(&[2; 30]));
+    assert_eq!(push(&mut queue, Class::Droppable, &message), Ok(0));
+    for class in [Class::Fleeting, Class::Fleeting, Class::Droppable] {
+        assert_eq!(push(&mut queue, class, &typing), Ok(0));
+    }
+    assert_eq!(push(&mut queue, Class::Fleeting, &typing), Ok(1), "too much waits");
+    let kept = [frame(&[3; 400]), frame(&[4; 200]), frame(&[5; 60])];
+    assert_eq!(push(&mut queue, Class::Kept, &kept[0]), Ok(0));
+    assert_eq!(push(&mut queue, Class::Kept, &kept[1]), Ok(2), "both, and no message");
+    assert_eq!(push(&mut queue, Class::Kept, &kept[2]), Ok(1), "then the oldest message");
+    assert_eq!(write(&mut queue, CAP), [&typing[..], &kept.concat()].concat());
+}
+
+#[test]
+fn of_a_frame_that_is_begun_nothing_is_dropped() {
+    let mut queue = Queue::default();
+    let frames = on_account(&frame(&[1; 2 * CAP]));
+    let pushed = queue.push(Class::Droppable, frames, 10, &RULES, Instant::now());
+    assert_eq!(pushed, Err(Full));
+}
+
+#[test]
 fn a_droppable_frame_that_finds_no_room_is_dropped_and_closes_nobody() {
     let mut queue = Queue::default();
     push(&mut queue, Class::Kept, &frame(&[1; 900])).unwrap();

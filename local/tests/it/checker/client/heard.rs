@@ -34,7 +34,8 @@ impl Client {
     fn pushed(&mut self, push: &str, message: &Value) {
         let room = text(&message["room"]);
         match push {
-            "welcome" | "bye" => {}
+            // Presence is kept by nobody, and tested by itself.
+            "welcome" | "bye" | "present" | "absent" | "presence" | "missed" => {}
             "reset" => self.tell(Event::Reset { room }),
             "message" | "joined" => {
                 let entry = Entry {

@@ -18,6 +18,8 @@ use crate::realtime::test_node::{Socket, close_code, hear, say, soon};
 pub(crate) struct Client {
     pub(crate) socket: Socket,
     pushes: VecDeque<Value>,
+    /// Of these, what tells who is there: most tests are about what is said.
+    changes: VecDeque<Value>,
     /// Replies that came before they were waited for: publishes are answered as they are stored.
     replies: HashMap<u64, Value>,
     /// Commands that were not answered, by their numbers.
@@ -89,8 +91,14 @@ impl Client {
 
     /// On a socket whose handshake is done.
     pub(crate) async fn on(socket: Socket) -> Self {
-        let (replies, commands) = (HashMap::new(), HashMap::new());
-        let mut client = Self { socket, pushes: VecDeque::new(), replies, commands, next_id: 1 };
+        let mut client = Self {
+            socket,
+            pushes: VecDeque::new(),
+            changes: VecDeque::new(),
+            replies: HashMap::new(),
+            commands: HashMap::new(),
+            next_id: 1,
+        };
         let welcome = client.next().await;
         assert_eq!(welcome["push"], "welcome");
         client.pushes.push_front(welcome);
@@ -121,7 +129,7 @@ impl Client {
         say(&mut self.socket, text).await;
     }
 
-    /// The next message of the node, whatever it is.
+    /// The next message of the node, whatever it is but who is there.
     pub(crate) async fn any(&mut self) -> Value {
         self.pushes.clear();
         self.next().await
@@ -129,6 +137,16 @@ impl Client {
 
     /// The next message of the node, which must be one by docs/asyncapi.yaml.
     async fn next(&mut self) -> Value {
+        loop {
+            let message = self.read().await;
+            if !is_change(&message) {
+                return message;
+            }
+            self.changes.push_back(message);
+        }
+    }
+
+    async fn read(&mut self) -> Value {
         let message: Value = match hear(&mut self.socket).await {
             Message::Text(text) => serde_json::from_str(&text).unwrap(),
             other => panic!("no text: {other:?}"),
@@ -136,6 +154,28 @@ impl Client {
         let answered = message["id"].as_u64().and_then(|id| self.commands.remove(&id));
         asyncapi::hold(&message, answered.as_deref());
         message
+    }
+
+    /// The next push that tells who is there.
+    pub(crate) async fn change(&mut self) -> Value {
+        loop {
+            if let Some(change) = self.changes.pop_front() {
+                return change;
+            }
+            let message = self.read().await;
+            if is_change(&message) {
+                return message;
+            }
+            match message["id"].as_u64() {
+                Some(id) => drop(self.replies.insert(id, message)),
+                None => self.pushes.push_back(message),
+            }
+        }
+    }
+
+    /// Those that have come and were not looked at.
+    pub(crate) fn changes(&mut self) -> Vec<Value> {
+        self.changes.drain(..).collect()
     }
 
     /// The reply to a command; pushes that come before it are kept.
@@ -213,6 +253,11 @@ impl Client {
     pub(crate) async fn close_code(&mut self) -> u16 {
         close_code(&mut self.socket).await
     }
+}
+
+/// Whether a message tells who is there.
+fn is_change(message: &Value) -> bool {
+    matches!(message["push"].as_str(), Some("present" | "absent" | "presence"))
 }
 
 /// The places of entries.

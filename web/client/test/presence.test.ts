@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Client, type Room, createClient } from '../dist/index.js';
+import { HeldClock, HeldSocket, reconnect, settle } from './held.js';
+
+const BOB = { id: 'u2', username: 'bob' };
+
+/** An open client on a held clock, and one of its rooms, which is followed. */
+async function opened(): Promise<{ client: Client; clock: HeldClock; room: Room }> {
+  const clock = new HeldClock();
+  HeldSocket.all = [];
+  const client = createClient({ url: 'ws://localhost:1/ws', getToken: () => 'opaque', clock, random: () => 1, WebSocket: HeldSocket });
+  void client.connect();
+  await settle();
+  HeldSocket.last().welcome();
+  const room = client.room('general');
+  void room.subscribe();
+  accept();
+  return { client, clock, room };
+}
+
+function accept(): void {
+  HeldSocket.last().answer('subscribe', { ok: { room: 'general', role: 'member', durable: false } });
+}
+
+test('who is there is asked for, and what changes from then on is told', async () => {
+  const { client, room } = await opened();
+  const told: string[] = [];
+  for (const event of ['present', 'absent', 'typing'] as const) room.on(event, ({ username }) => told.push(`${event} ${username}`));
+  room.on('presence', ({ told: isTold }) => told.push(`presence ${isTold}`));
+  const asking = room.presence().then(({ count, users }) => told.push(`${count} ${users[0]?.username}`));
+  HeldSocket.last().answer('presence', { ok: { room: 'general', count: 1, told: true, users: [BOB], more: false } });
+  await settle();
+  for (const push of ['absent', 'present', 'typing']) HeldSocket.last().hear({ push, room: 'general', user: BOB });
+  HeldSocket.last().hear({ push: 'presence', room: 'general', told: false });
+  HeldSocket.last().hear({ push: 'presence', room: 'other', told: true });
+  HeldSocket.last().hear({ push: 'missed' });
+  await asking;
+  assert.deepEqual(told, ['1 bob', 'absent bob', 'present bob', 'typing bob', 'presence false', 'presence true']);
+  client.close();
+});
+
+test('who types says so once in three seconds, and only to who follows', async () => {
+  const { client, clock, room } = await opened();
+  const said = (): unknown[] => HeldSocket.last().commands('typing').map(({ room: name }) => name);
+  room.typing();
+  client.room('general').typing();
+  client.room('other').typing();
+  await clock.pass(2_999);
+  room.typing();
+  assert.deepEqual(said(), ['general']);
+  await clock.pass(1);
+  room.typing();
+  assert.deepEqual(said(), ['general', 'general']);
+  await clock.pass(3_000);
+  const lost = reconnect(clock);
+  room.typing();
+  await lost;
+  room.typing();
+  assert.deepEqual(said(), [], 'not before the room is followed again');
+  accept();
+  room.typing();
+  assert.deepEqual(said(), ['general']);
+  client.close();
+});
