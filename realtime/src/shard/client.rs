@@ -166,7 +166,7 @@ impl Client {
         found.map(|found| (Arc::clone(&found.part.room), found.role))
     }
 
-    /// Whether the user may say nothing now in an ephemeral room that it is subscribed to.
+    /// Whether the user may say nothing now in a room that it is subscribed to, as far as its log does not judge.
     pub(crate) fn is_muted(&self, room: &Room) -> bool {
         let subscriptions = self.session().subscriptions.borrow();
         let found = subscriptions.iter().find(|one| one.part.room.id == room.id);

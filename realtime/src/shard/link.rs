@@ -80,7 +80,7 @@ pub(crate) enum Envelope {
         /// The role; `None`: no member.
         role: Option<Role>,
     },
-    /// Somebody may say nothing in an ephemeral room until then, or may speak: a log judges by itself.
+    /// Somebody may say nothing in a room until then, or may speak.
     Muted {
         /// The room.
         room: Arc<Room>,

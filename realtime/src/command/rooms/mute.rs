@@ -13,8 +13,8 @@ impl Caller<'_> {
     /// Mutes a member, or with `None` lets them speak again. Who moderates every room mutes also where they
     /// are no member.
     ///
-    /// In a durable room each append asks the database. What is said in an ephemeral one is judged by the
-    /// subscription, which is told.
+    /// In a durable room each append asks the database. What is said in an ephemeral one, and who types, is
+    /// judged by the subscription, which is told.
     pub(super) async fn mute(&self, name: &Name, subject: Uuid, until: Option<Until>) -> Outcome {
         let until = until.map(|until| end(until, self.store.clock.now())).transpose()?;
         let standing = if self.identity.moderates {
@@ -30,11 +30,9 @@ impl Caller<'_> {
         if let Some(refused) = muting.await? {
             return Err(refusal(&refused).unwrap_or_else(|| ErrorCode::Internal.into()));
         }
-        if !room.durable {
-            let node = self.client.node();
-            // The reply comes when nothing more of theirs can get through.
-            Store::mute_changed(node, &Store::open(node, &room), subject, until).await;
-        }
+        let node = self.client.node();
+        // The reply comes when nothing more of theirs can get through.
+        Store::mute_changed(node, &Store::open(node, &room), subject, until).await;
         Ok(Reply::Muted(Muted { user: subject, muted_until: until }))
     }
 }

@@ -56,6 +56,7 @@ async fn a_mute_holds_on_open_subscriptions_in_both_kinds_of_room_and_ends() {
         third.does(in_room("subscribe")).await;
         for client in [&mut bob, &mut second, &mut third] {
             assert_eq!(client.is_refused(publish()).await, "muted", "durable: {durable}");
+            assert_eq!(client.is_refused(in_room("typing")).await, "muted", "durable: {durable}");
         }
         // Who could leave and come back would be muted no longer.
         assert_eq!(bob.is_refused(in_room("leave")).await, "muted");
