@@ -156,8 +156,8 @@ async fn a_room_is_made_once_by_however_many_tries_at_once() {
     let tries = [ann; 8].map(create);
     let made: Vec<_> = join_all(tries).await.into_iter().map(Result::unwrap).collect();
     let news = made.iter().filter(|created| matches!(created, Created::New(_))).count();
-    let befores = made.iter().filter(|created| matches!(created, Created::Before(_))).count();
-    assert_eq!((news, befores), (1, 7), "{made:?}");
+    let again = made.iter().filter(|created| matches!(created, Created::Before(_))).count();
+    assert_eq!((news, again), (1, 7), "{made:?}");
     assert_eq!(create(bob).await.unwrap(), Created::Taken);
 }
 
