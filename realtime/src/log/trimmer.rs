@@ -61,14 +61,20 @@ impl Trimmer {
     /// Removes all that is old by now, in steps; how many entries that were.
     ///
     /// # Errors
-    /// A statement's; what is left is found by the next round.
+    /// That of the statement that looks for rooms. A room that could not be trimmed is found by the next round.
     pub async fn round(&self) -> Result<u64, Error> {
         let (db, now) = (&self.database, self.clock.now());
         let (mut after, mut removed) = (0, 0);
         while let Some((last, rooms)) = db.run(log::aged(db.pool(), after, now - self.keep)).await?
         {
             for room in rooms {
-                removed += self.trim(room, now).await?;
+                // One that cannot be trimmed holds up none behind it.
+                match self.trim(room, now).await {
+                    Ok(entries) => removed += entries,
+                    Err(error) => {
+                        tracing::warn!(%error, room, "old entries could not be removed");
+                    }
+                }
             }
             after = last;
         }

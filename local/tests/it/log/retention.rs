@@ -61,6 +61,25 @@ async fn what_is_old_goes_from_every_room_in_steps_and_what_is_not_stays() {
 }
 
 #[tokio::test]
+async fn a_room_that_cannot_be_trimmed_holds_up_none_behind_it() {
+    let (rooms, [trimmer, _], clock) = start().await;
+    let ann = rooms.user("ann").await;
+    let (one, two) = (rooms.room("one", ann).await, rooms.room("two", ann).await);
+    let refusal = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+         CREATE TRIGGER refuse BEFORE DELETE ON messages FOR EACH ROW WHEN (OLD.room = {one})
+         EXECUTE FUNCTION refuse()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refusal)).execute(&rooms.owner).await.unwrap();
+    clock.advance(2 * DAY + Duration::from_mins(1));
+    assert_eq!(trimmer.round().await.unwrap(), 1);
+    assert_eq!(rooms.texts(one).await.len(), 1);
+    assert_eq!(rooms.texts(two).await, []);
+    sqlx::raw_sql("DROP TRIGGER refuse ON messages").execute(&rooms.owner).await.unwrap();
+    assert_eq!(trimmer.round().await.unwrap(), 1, "the next round finds it");
+}
+
+#[tokio::test]
 async fn nothing_younger_than_a_day_goes_whatever_a_trimmer_is_told() {
     let (rooms, _, clock) = start().await;
     let ann = rooms.user("ann").await;

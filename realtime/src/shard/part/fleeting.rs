@@ -1,7 +1,6 @@
 //! What is told to whoever is in a room and kept by nobody: presence and typing.
 
 use std::rc::Rc;
-
 use std::sync::Arc;
 
 use uuid::Uuid;
