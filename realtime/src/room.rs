@@ -20,6 +20,18 @@ pub(crate) struct Row {
     pub(crate) effect: Effect,
 }
 
+/// What a user is in a room from now on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RoleChange {
+    /// The user.
+    pub(crate) user: Uuid,
+    /// The role; `None`: no member.
+    pub(crate) role: Option<Role>,
+    /// Where no log is kept, its number among the room's changes: they may be told in another order. A log's
+    /// are told in its own.
+    pub(crate) version: Option<i64>,
+}
+
 /// What an entry means beside what it says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Effect {

@@ -209,7 +209,7 @@ impl Shard {
                     part.skip(up_to);
                 }
             }
-            Envelope::Member { room, user, role } => self.member_changed(&room, user, role),
+            Envelope::Member { room, change } => self.member_changed(&room, change),
             Envelope::Muted { room, user, until, done } => {
                 for client in self.clients_of(user) {
                     client.mute_changed(&room, until);

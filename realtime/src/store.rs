@@ -28,7 +28,7 @@ use crate::limits::Counts;
 use crate::log::Log;
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::{Entry, ErrorCode, Name, Refusal, Sender, encode_entry};
-use crate::room::{Effect, Head, Row};
+use crate::room::{Effect, Head, RoleChange, Row};
 use crate::settings;
 use crate::shard::home::News;
 use crate::shard::link::{self, Envelope};
@@ -229,8 +229,8 @@ impl Store {
     }
 
     /// Tells all shards what a user is in a room from now on.
-    pub(crate) fn member_changed(node: &Shared, room: &Arc<Room>, user: Uuid, role: Option<Role>) {
-        tell_all(node, || Envelope::Member { room: Arc::clone(room), user, role });
+    pub(crate) fn member_changed(node: &Shared, room: &Arc<Room>, change: RoleChange) {
+        tell_all(node, || Envelope::Member { room: Arc::clone(room), change });
     }
 
     /// Tells all shards until when a user may say nothing in a room, and waits until that holds on each.

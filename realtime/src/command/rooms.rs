@@ -13,7 +13,7 @@ use crate::protocol::{
     Command, Create, Created, ErrorCode, Invitation, Invitations, Invited, Log, Member, Members,
     Name, Reply, Room, Rooms,
 };
-use crate::room::Effect;
+use crate::room::{Effect, RoleChange};
 use crate::shard::client::Client;
 use crate::store::{Store, effect_of, refusal, seq};
 
@@ -128,9 +128,10 @@ impl Caller<'_> {
             members::change_unlogged(store.db.pool(), room.id, actor, change, now).await
         });
         match changing.await? {
-            Ok(_) => {
+            Ok(version) => {
                 if let Effect::Member(user, role) = effect_of(self.identity.user, &entry) {
-                    Store::member_changed(self.client.node(), &opened, user, role);
+                    let change = RoleChange { user, role, version: Some(version) };
+                    Store::member_changed(self.client.node(), &opened, change);
                 }
                 Ok(Reply::DONE)
             }

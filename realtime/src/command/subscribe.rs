@@ -48,7 +48,7 @@ async fn attempt(
     if since.is_some() && !standing.room.durable {
         return Err(ErrorCode::NotDurable.into());
     }
-    let membership = standing.membership;
+    let (membership, version) = (standing.membership, standing.version);
     let role = membership.map(|membership| membership.role);
     let room = Store::open(client.node(), &standing.room);
     let keeping = room.keeping;
@@ -64,5 +64,5 @@ async fn attempt(
         });
         reply_ok(id, &Reply::Subscribed(protocol::Subscribed { room: name, durable, role, start }))
     };
-    Ok(client.subscribe(room, membership, since, said).await)
+    Ok(client.subscribe(room, (membership, version), since, said).await)
 }

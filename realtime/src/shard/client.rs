@@ -31,6 +31,7 @@ use crate::hub::{Room, Shared, SignIn};
 use crate::limits::Counted;
 use crate::protocol::Push;
 use crate::publication::Kind;
+use crate::room::RoleChange;
 use crate::store::Store;
 
 /// Publishes of one connection whose outcome is awaited at once; reading waits when there are more.
@@ -205,21 +206,15 @@ impl Client {
     }
 
     /// The user's role in a room is another one; `None`: no member. A private room is then closed to them.
-    pub(super) fn role_changed(&self, room: &Room, role: Option<Role>) {
+    pub(super) fn role_changed(&self, room: &Room, change: RoleChange) {
         // A subscription that is just being made rests on what was before.
         self.session().is_stale.set(true);
-        if role.is_none() && !room.is_public {
-            if self.unsubscribe(&room.name) {
-                self.say(&Push::Unsubscribed { room: &room.name }.encode());
-            }
-            return;
-        }
-        for subscription in &mut *self.session().subscriptions.borrow_mut() {
-            if subscription.part.room.id == room.id {
-                subscription.role = role;
-                // Who comes back is a new member.
-                subscription.muted_until = subscription.muted_until.filter(|_| role.is_some());
-            }
+        let mut subscriptions = self.session().subscriptions.borrow_mut();
+        let found = subscriptions.iter_mut().find(|one| one.part.room.id == room.id);
+        let is_news = found.is_some_and(|subscription| subscription.changed(change));
+        drop(subscriptions);
+        if is_news && change.role.is_none() && !room.is_public && self.unsubscribe(&room.name) {
+            self.say(&Push::Unsubscribed { room: &room.name }.encode());
         }
     }
 

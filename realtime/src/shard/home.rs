@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::db::members::Role;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use uuid::Uuid;
@@ -27,7 +26,7 @@ use crate::hub::{Keeping, Room};
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::Since;
 use crate::publication::Kind;
-use crate::room::{Effect, Head, Row};
+use crate::room::{Effect, Head, RoleChange, Row};
 use crate::store::Store;
 
 /// How long a hole may stay before it is read: mostly it fills by itself.
@@ -264,20 +263,16 @@ impl Shard {
     pub(super) fn tell_members(&self, room: &Arc<Room>, rows: &[Row]) {
         for row in rows {
             if let Effect::Member(user, role) = row.effect {
-                Store::member_changed(&self.shared, room, user, role);
+                let change = RoleChange { user, role, version: None };
+                Store::member_changed(&self.shared, room, change);
             }
         }
     }
 
     /// A user is something else in a room from now on.
-    pub(super) fn member_changed(
-        self: &Rc<Self>,
-        room: &Arc<Room>,
-        user: Uuid,
-        role: Option<Role>,
-    ) {
-        for client in self.clients_of(user) {
-            client.role_changed(room, role);
+    pub(super) fn member_changed(self: &Rc<Self>, room: &Arc<Room>, change: RoleChange) {
+        for client in self.clients_of(change.user) {
+            client.role_changed(room, change);
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared::db::members::Role;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -15,6 +14,7 @@ use super::part::Entries;
 use super::presence::Word;
 use crate::hub::{Arrival, Guest, Room, Speech};
 use crate::publication::Kind;
+use crate::room::RoleChange;
 
 /// One thing a shard is told. Each sender's come in the order they were sent.
 #[derive(Debug)]
@@ -75,10 +75,8 @@ pub(crate) enum Envelope {
     Member {
         /// The room.
         room: Arc<Room>,
-        /// The user.
-        user: Uuid,
-        /// The role; `None`: no member.
-        role: Option<Role>,
+        /// Who, and what.
+        change: RoleChange,
     },
     /// Somebody may say nothing in a room until then, or may speak.
     Muted {

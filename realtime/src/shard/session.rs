@@ -19,6 +19,7 @@ use crate::close::CloseCode;
 use crate::hub::SignIn;
 use crate::limits::Counted;
 use crate::protocol::Since;
+use crate::room::RoleChange;
 
 /// Commands over the rate within [`STRIKES_WITHIN`] that close the connection.
 const STRIKES: u32 = 10;
@@ -62,9 +63,10 @@ pub(super) struct Subscription {
     pub(super) place: u32,
     /// What the user is in the room; `None`: a reader of a public one.
     pub(super) role: Option<Role>,
-    /// Until when the user may say nothing there, if it is ephemeral.
+    /// Until when the user may say nothing there, as far as a log does not judge.
     pub(super) muted_until: Option<OffsetDateTime>,
-    /// The log's epoch.
+    /// The log's epoch. Where there is no log, how many changes of the room's members the role has seen: in
+    /// one place, because no room has both.
     epoch: i64,
     /// How far the log was known to go when it was last asked.
     known: u64,
@@ -169,11 +171,32 @@ impl Session {
 }
 
 impl Subscription {
-    /// A subscription of the member at this place.
-    pub(super) fn new(part: Rc<Part>, place: u32, membership: Option<Membership>) -> Self {
+    /// A subscription of the member at this place; with what the user was, and how many changes of the room's
+    /// members that has seen.
+    pub(super) fn new(
+        part: Rc<Part>,
+        place: u32,
+        (membership, version): (Option<Membership>, i64),
+    ) -> Self {
         let role = membership.map(|membership| membership.role);
         let muted_until = membership.and_then(|membership| membership.muted_until);
-        Self { part, place, role, muted_until, epoch: 0, known: 0 }
+        // Of a room with a log it is asked for before anything is compared with it.
+        Self { part, place, role, muted_until, epoch: version, known: 0 }
+    }
+
+    /// The user is something else in the room, unless that was so before what is known. Those who change it
+    /// are told when it is done, each on a shard of its own: not always in the order in which it was done.
+    pub(super) fn changed(&mut self, RoleChange { role, version, .. }: RoleChange) -> bool {
+        if let Some(version) = version {
+            if version <= self.epoch {
+                return false;
+            }
+            self.epoch = version;
+        }
+        self.role = role;
+        // Who comes back is a new member.
+        self.muted_until = self.muted_until.filter(|_| role.is_some());
+        true
     }
 
     /// The last entry the member has been given; `u64::MAX` if it is not there.
@@ -214,6 +237,7 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::{Keeping, RoomId, Rooms};
     use crate::shard::part::Member;
 
     /// The budget of DESIGN's engine beside what a plain connection costs.
@@ -236,6 +260,21 @@ mod tests {
         let later = now + Duration::from_hours(1);
         assert!((1..10).all(|n| !session.strike(later + n * Duration::from_secs(5))));
         assert!(session.strike(later + Duration::from_secs(55)));
+    }
+
+    #[test]
+    fn what_is_told_out_of_turn_changes_nothing_that_came_after_it() {
+        let room = Rooms::new(1).open(RoomId(1), "now", Keeping::Ephemeral, true);
+        let change = |role, version| RoleChange { user: Uuid::nil(), role, version: Some(version) };
+        let (left, joined) = (change(None, 7), change(Some(Role::Member), 8));
+        let member = Membership { role: Role::Member, muted_until: None };
+        let mut subscription = Subscription::new(Part::new(room, 0), 0, (Some(member), 6));
+        assert!(subscription.changed(joined), "it comes first");
+        assert!(!subscription.changed(left));
+        assert_eq!(subscription.role, Some(Role::Member));
+        assert!(!subscription.changed(joined), "nor is it told twice");
+        assert!(subscription.changed(change(None, 9)));
+        assert_eq!(subscription.role, None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Client {
     pub(crate) async fn subscribe(
         &self,
         room: Arc<Room>,
-        membership: Option<Membership>,
+        standing: (Option<Membership>, i64),
         since: Option<Since>,
         reply: impl FnOnce(Option<&Answer>) -> Vec<u8>,
     ) -> Subscribed {
@@ -64,7 +64,7 @@ impl Client {
         let part = self.shard.part(&room);
         let member = Member::new(Rc::clone(&self.connection), 0);
         let place = part.members.borrow_mut().insert(member);
-        let mut subscription = Subscription::new(Rc::clone(&part), place, membership);
+        let mut subscription = Subscription::new(Rc::clone(&part), place, standing);
         if let Some(answer) = &answer {
             subscription.answered(answer);
         }
