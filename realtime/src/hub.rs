@@ -219,11 +219,7 @@ impl Hub {
     pub(crate) fn hurry(&self, hurried: bool) {
         let before = self.shared.hurried.swap(hurried, Ordering::SeqCst);
         if hurried && !before {
-            for door in &self.shared.shards {
-                if door.inbox.send(Envelope::Review).is_err() {
-                    tracing::debug!("a shard that has ended waits for nobody");
-                }
-            }
+            self.shared.tell_all(|| Envelope::Review);
         }
     }
 
@@ -276,12 +272,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        for door in &self.shared.shards {
-            // One that has ended needs no telling.
-            if door.inbox.send(Envelope::Stop).is_err() {
-                tracing::debug!("a shard had ended before its node");
-            }
-        }
+        self.shared.tell_all(|| Envelope::Stop);
     }
 }
 

@@ -230,7 +230,7 @@ impl Store {
 
     /// Tells all shards what a user is in a room from now on.
     pub(crate) fn member_changed(node: &Shared, room: &Arc<Room>, change: RoleChange) {
-        tell_all(node, || Envelope::Member { room: Arc::clone(room), change });
+        node.tell_all(|| Envelope::Member { room: Arc::clone(room), change });
     }
 
     /// Tells all shards until when a user may say nothing in a room, and waits until that holds on each.
@@ -241,7 +241,7 @@ impl Store {
         until: Option<OffsetDateTime>,
     ) {
         let mut holds = Vec::new();
-        tell_all(node, || {
+        node.tell_all(|| {
             let (done, held) = oneshot::channel();
             holds.push(held);
             Envelope::Muted { room: Arc::clone(room), user, until, done }
@@ -271,14 +271,6 @@ struct Subject {
     user: Uuid,
     #[serde(default)]
     role: Option<Box<str>>,
-}
-
-fn tell_all(node: &Shared, mut news: impl FnMut() -> Envelope) {
-    for door in &node.shards {
-        if door.inbox.send(news()).is_err() {
-            tracing::debug!("no shard to tell of a member");
-        }
-    }
 }
 
 /// Tells the room's home.

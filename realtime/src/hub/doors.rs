@@ -117,6 +117,15 @@ impl Shared {
         }
     }
 
+    /// Tells every shard. One that has ended needs no telling.
+    pub(crate) fn tell_all(&self, mut news: impl FnMut() -> Envelope) {
+        for door in &self.shards {
+            if door.inbox.send(news()).is_err() {
+                tracing::debug!("a shard that is to be told something has ended");
+            }
+        }
+    }
+
     /// Publishers of a room may go on: wakes the shards on which any waits.
     pub(crate) fn relieve_all(&self) {
         for shard in 0..self.shards.len() {

@@ -167,7 +167,8 @@ impl Client {
         found.map(|found| (Arc::clone(&found.part.room), found.role))
     }
 
-    /// Whether the user may say nothing now in a room that it is subscribed to, as far as its log does not judge.
+    /// Whether the user may say nothing now in a room that it is subscribed to, as far as its log does not
+    /// judge.
     pub(crate) fn is_muted(&self, room: &Room) -> bool {
         let subscriptions = self.session().subscriptions.borrow();
         let found = subscriptions.iter().find(|one| one.part.room.id == room.id);

@@ -291,11 +291,7 @@ impl Shard {
 
     /// The log is another one: the members connect anew, and learn it.
     fn renew(&self, room: &Arc<Room>) {
-        for door in &self.shared.shards {
-            if door.inbox.send(Envelope::Renew { room: Arc::clone(room) }).is_err() {
-                tracing::debug!("no shard to tell of another log");
-            }
-        }
+        self.shared.tell_all(|| Envelope::Renew { room: Arc::clone(room) });
     }
 }
 

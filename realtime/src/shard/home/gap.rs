@@ -13,12 +13,7 @@ use crate::shard::part::Part;
 impl Shard {
     /// Tells all shards that a room's entries up to this place can be had no more.
     pub(super) fn tell_gap(&self, room: &Arc<Room>, up_to: u64) {
-        for door in &self.shared.shards {
-            let envelope = Envelope::Gap { room: Arc::clone(room), up_to };
-            if door.inbox.send(envelope).is_err() {
-                tracing::debug!("no shard to tell of a gap");
-            }
-        }
+        self.shared.tell_all(|| Envelope::Gap { room: Arc::clone(room), up_to });
     }
 }
 
