@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { type Client, type Entry, type NodeErrorCode, type Position, type Role, type Room, createClient } from '../dist/index.js';
-import { HeldClock, HeldSocket, settle, token } from './held.js';
+import { type Client, type Entry, type NodeErrorCode, type Position, type Role, type Room } from '../dist/index.js';
+import { HeldClock, HeldSocket, opened, settle, token } from './held.js';
 
 type Json = Record<string, unknown>;
 /** Fields of commands; each command has some. */
@@ -86,18 +86,9 @@ async function secondPage(command: string, list: AsyncGenerator<unknown>, after:
   await settle();
 }
 
-async function opened(clock: HeldClock = new HeldClock(), getToken = (): string => 'opaque'): Promise<Client> {
-  HeldSocket.all = [];
-  const client = createClient({ url: 'ws://localhost:1/ws', getToken, clock, random: () => 1, WebSocket: HeldSocket });
-  void client.connect();
-  await settle();
-  HeldSocket.last().welcome();
-  return client;
-}
-
 for (const { id, ...expected } of contract.commands.filter(({ command }) => command !== 'auth')) {
   test(`command ${id} of the contract, ${expected['command']}, is said as it stands there`, async () => {
-    const client = await opened();
+    const { client } = await opened();
     const command = String(expected['command']);
     const saying = SAY[command]?.(client, client.room('general'), expected as unknown as Fields);
     if (saying instanceof Promise) saying.catch(() => {});
@@ -116,14 +107,14 @@ test('auth is said as it stands there', async () => {
   const [auth] = contract.commands;
   const clock = new HeldClock();
   const tokens = [token(clock, 10_000), String(auth?.['token'])];
-  const client = await opened(clock, () => tokens.shift() ?? '');
+  const { client } = await opened({}, { clock, getToken: () => tokens.shift() ?? '' });
   await clock.pass(8_000);
   assert.deepEqual(HeldSocket.last().sent.map(({ id: _, ...said }) => said), [{ command: 'auth', token: auth?.['token'] }]);
   client.close();
 });
 
 test('every push of the contract is understood', async () => {
-  const client = await opened();
+  const { client } = await opened();
   const room = client.room('general');
   const told: unknown[] = [];
   room.on('entry', ({ kind, ...rest }: Entry) => told.push({ push: kind, ...rest }));
@@ -144,7 +135,7 @@ test('every push of the contract is understood', async () => {
 });
 
 test('the bye of the contract is a close, and says within which time to come back', async () => {
-  const client = await opened();
+  const { client } = await opened();
   const bye = contract.pushes.find(({ push }) => push === 'bye') ?? {};
   HeldSocket.last().hear(bye);
   assert.deepEqual(client.state, { name: 'waiting', attempt: 1, code: bye['code'], waitMs: bye['retry_ms'] });
@@ -194,7 +185,7 @@ for (const reply of contract.replies.filter(({ ok }) => ok)) {
   const { command, ...fields } = asked(reply);
   const ok = reply['ok'] as Json;
   test(`the contract's answer ${JSON.stringify(ok)} to ${command} is understood`, async () => {
-    const client = await opened();
+    const { client } = await opened();
     const room = client.room('general');
     const lists: Record<string, () => AsyncGenerator<unknown>> = { rooms: () => client.rooms(), search: () => client.search('gen'), invitations: () => client.invitations(), members: () => room.members() };
     const list = lists[String(command)];
@@ -210,8 +201,7 @@ for (const reply of contract.replies.filter(({ ok }) => ok)) {
 }
 
 test('every error of a reply of the contract is understood', async () => {
-  const clock = new HeldClock();
-  const client = await opened(clock);
+  const { client, clock } = await opened();
   for (const { error } of contract.replies.filter((reply) => reply['error'])) {
     const joining = client.room('general').join();
     HeldSocket.last().answer('join', { error });
@@ -231,7 +221,7 @@ test('every error of a reply of the contract is understood', async () => {
 
 test('the limits of the contract are told to the app', async () => {
   const { limits } = contract.pushes.find(({ push }) => push === 'welcome') as { limits: Json };
-  const client = await opened();
+  const { client } = await opened();
   assert.equal(client.limits, undefined);
   HeldSocket.last().end(1006);
   client.check();

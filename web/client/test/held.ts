@@ -1,6 +1,6 @@
 // Time that stands still until a test moves it, and sockets that a test speaks for.
 
-import type { Clock, Socket } from '../dist/index.js';
+import { type Client, type ClientOptions, type Clock, type Socket, createClient } from '../dist/index.js';
 
 /** A clock on which time passes only in `pass`. */
 export class HeldClock implements Clock {
@@ -107,6 +107,17 @@ export class HeldSocket implements Socket {
   answer(command: string, answer: object): void {
     this.hear({ id: this.commands(command).at(-1)?.['id'], ...answer });
   }
+}
+
+/** An open client on a held clock, whose node has these limits. */
+export async function opened(limits: object = {}, options: Partial<ClientOptions> = {}): Promise<{ client: Client; clock: HeldClock }> {
+  const clock = new HeldClock();
+  HeldSocket.all = [];
+  const client = createClient({ url: 'ws://localhost:1/ws', getToken: () => 'opaque', clock, random: () => 1, WebSocket: HeldSocket, ...options });
+  void client.connect();
+  await settle();
+  HeldSocket.last().welcome(limits);
+  return { client, clock };
 }
 
 /** Drops the connection, and opens the next one. */

@@ -1,18 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Client, type ClientOptions, KeywireError, createClient } from '../dist/index.js';
-import { HeldClock, HeldSocket, reconnect, settle } from './held.js';
-
-/** An open client on a held clock. */
-async function opened(limits: object = {}, options: Partial<ClientOptions> = {}): Promise<{ client: Client; clock: HeldClock }> {
-  const clock = new HeldClock();
-  HeldSocket.all = [];
-  const client = createClient({ url: 'ws://localhost:1/ws', getToken: () => 'opaque', clock, random: () => 1, WebSocket: HeldSocket, ...options });
-  void client.connect();
-  await settle();
-  HeldSocket.last().welcome(limits);
-  return { client, clock };
-}
+import { KeywireError } from '../dist/index.js';
+import { HeldSocket, opened, reconnect, settle } from './held.js';
 
 function refusal(code: string) {
   return (error: unknown): boolean => error instanceof KeywireError && error.code === code;

@@ -1,18 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Client, type Room, createClient } from '../dist/index.js';
-import { HeldClock, HeldSocket, reconnect, settle } from './held.js';
+import type { Client, Room } from '../dist/index.js';
+import { type HeldClock, HeldSocket, opened, reconnect, settle } from './held.js';
 
 const BOB = { id: 'u2', username: 'bob' };
 
 /** An open client on a held clock, and one of its rooms, which is followed. */
-async function opened(): Promise<{ client: Client; clock: HeldClock; room: Room }> {
-  const clock = new HeldClock();
-  HeldSocket.all = [];
-  const client = createClient({ url: 'ws://localhost:1/ws', getToken: () => 'opaque', clock, random: () => 1, WebSocket: HeldSocket });
-  void client.connect();
-  await settle();
-  HeldSocket.last().welcome();
+async function followed(): Promise<{ client: Client; clock: HeldClock; room: Room }> {
+  const { client, clock } = await opened();
   const room = client.room('general');
   void room.subscribe();
   accept();
@@ -24,7 +19,7 @@ function accept(): void {
 }
 
 test('who is there is asked for, and what changes from then on is told', async () => {
-  const { client, room } = await opened();
+  const { client, room } = await followed();
   const told: string[] = [];
   for (const event of ['present', 'absent', 'typing'] as const) room.on(event, ({ username }) => told.push(`${event} ${username}`));
   room.on('presence', ({ told: isTold }) => told.push(`presence ${isTold}`));
@@ -41,7 +36,7 @@ test('who is there is asked for, and what changes from then on is told', async (
 });
 
 test('who types says so once in three seconds, and only to who follows', async () => {
-  const { client, clock, room } = await opened();
+  const { client, clock, room } = await followed();
   const said = (): unknown[] => HeldSocket.last().commands('typing').map(({ room: name }) => name);
   room.typing();
   client.room('general').typing();

@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Client, type Entry, KeywireError, type Position, type Room, createClient } from '../dist/index.js';
-import { HeldClock, HeldSocket, reconnect, settle } from './held.js';
+import { type Client, type Entry, KeywireError, type Position, type Room } from '../dist/index.js';
+import { type HeldClock, HeldSocket, opened, reconnect, settle } from './held.js';
 
 /** An open client on a held clock, and what one of its rooms tells. */
-async function opened(): Promise<{ client: Client; clock: HeldClock; room: Room; told: string[] }> {
-  const clock = new HeldClock();
-  HeldSocket.all = [];
-  const client = createClient({ url: 'ws://localhost:1/ws', getToken: () => 'opaque', clock, random: () => 1, WebSocket: HeldSocket });
-  void client.connect();
-  await settle();
-  HeldSocket.last().welcome();
+async function followed(): Promise<{ client: Client; clock: HeldClock; room: Room; told: string[] }> {
+  const { client, clock } = await opened();
   const room = client.room('general');
   const told: string[] = [];
   room.on('entry', ({ kind, seq }) => told.push(`${kind} ${seq}`));
@@ -35,7 +30,7 @@ function asked(): unknown[] {
 }
 
 test('entries are told in order and once, each to its kind', async () => {
-  const { client, room, told } = await opened();
+  const { client, room, told } = await followed();
   const messages: unknown[] = [];
   room.on('message', ({ text, seq }) => messages.push([seq, text]));
   const subscribing = room.subscribe();
@@ -53,7 +48,7 @@ test('entries are told in order and once, each to its kind', async () => {
 });
 
 test('after a reconnect it goes on from where it was, even if nothing had come', async () => {
-  const { client, clock, room, told } = await opened();
+  const { client, clock, room, told } = await followed();
   void room.subscribe();
   accept();
   await reconnect(clock);
@@ -68,7 +63,7 @@ test('after a reconnect it goes on from where it was, even if nothing had come',
 });
 
 test('an app may go on from where it left off', async () => {
-  const { client, room, told } = await opened();
+  const { client, room, told } = await followed();
   const since: Position = { epoch: '-7', seq: 1 };
   void room.subscribe({ since });
   assert.deepEqual(asked(), [since]);
@@ -79,7 +74,7 @@ test('an app may go on from where it left off', async () => {
 });
 
 test('a reset is told, and what follows is behind it', async () => {
-  const { client, clock, room, told } = await opened();
+  const { client, clock, room, told } = await followed();
   void room.subscribe({ since: { epoch: 'old', seq: 90 } });
   accept({ epoch: '-7', seq: 4 });
   push('reset', undefined, { epoch: '-7', first_seq: 2, last_seq: 4 });
@@ -90,7 +85,7 @@ test('a reset is told, and what follows is behind it', async () => {
 });
 
 test('a reset that a drop has swallowed comes again', async () => {
-  const { client, clock, room } = await opened();
+  const { client, clock, room } = await followed();
   void room.subscribe({ since: { epoch: 'old', seq: 90 } });
   accept({ epoch: '-7', seq: 4 });
   await reconnect(clock);
@@ -99,7 +94,7 @@ test('a reset that a drop has swallowed comes again', async () => {
 });
 
 test('what comes between the question and its answer is of an older subscription', async () => {
-  const { client, room, told } = await opened();
+  const { client, room, told } = await followed();
   void room.subscribe();
   push('message', 4);
   accept();
@@ -109,7 +104,7 @@ test('what comes between the question and its answer is of an older subscription
 });
 
 test('kinds that are not known have their place, and are not told', async () => {
-  const { client, room, told } = await opened();
+  const { client, room, told } = await followed();
   void room.subscribe();
   accept();
   push('pinned', 5, { of: 3 });
@@ -120,7 +115,7 @@ test('kinds that are not known have their place, and are not told', async () => 
 });
 
 test('a hole is a fault of the node: the connection is made anew, and the log read from where it was whole', async () => {
-  const { client, clock, room, told } = await opened();
+  const { client, clock, room, told } = await followed();
   void room.subscribe();
   accept();
   push('message', 6);
@@ -136,7 +131,7 @@ test('a hole is a fault of the node: the connection is made anew, and the log re
 });
 
 test('an ephemeral room has no places', async () => {
-  const { client, clock, room } = await opened();
+  const { client, clock, room } = await followed();
   const texts: unknown[] = [];
   room.on('message', (entry: Entry & { text?: string }) => texts.push(entry.text));
   const subscribing = room.subscribe();
@@ -150,7 +145,7 @@ test('an ephemeral room has no places', async () => {
 });
 
 test('a refusal is an error of its own, and is not tried again', async () => {
-  const { client, clock, room, told } = await opened();
+  const { client, clock, room, told } = await followed();
   const subscribing = room.subscribe();
   HeldSocket.last().answer('subscribe', { error: { code: 'room_not_found', detail: 'No.' } });
   await assert.rejects(subscribing, (error: unknown) => error instanceof KeywireError && error.code === 'room_not_found');
@@ -160,7 +155,7 @@ test('a refusal is an error of its own, and is not tried again', async () => {
 });
 
 test('a node that says "try again" is asked again', async () => {
-  const { client, clock, room } = await opened();
+  const { client, clock, room } = await followed();
   const subscribing = room.subscribe();
   HeldSocket.last().answer('subscribe', { error: { code: 'unavailable', detail: '', retry: true } });
   await clock.pass(499);
@@ -175,7 +170,7 @@ test('a node that says "try again" is asked again', async () => {
 });
 
 test('who is no longer a member is told, and is not subscribed again', async () => {
-  const { client, clock, room, told } = await opened();
+  const { client, clock, room, told } = await followed();
   void room.subscribe();
   accept();
   push('unsubscribed');
@@ -186,7 +181,7 @@ test('who is no longer a member is told, and is not subscribed again', async () 
 });
 
 test('unsubscribe() tells the node, and a new subscription begins at the end', async () => {
-  const { client, room, told } = await opened();
+  const { client, room, told } = await followed();
   void room.subscribe();
   accept();
   room.unsubscribe();
@@ -200,7 +195,7 @@ test('unsubscribe() tells the node, and a new subscription begins at the end', a
 });
 
 test('what is published waits while its room is subscribed to: only who follows an ephemeral room may speak there', async () => {
-  const { client, clock, room } = await opened();
+  const { client, clock, room } = await followed();
   void room.subscribe();
   void room.publish('a');
   void client.room('other').publish('b');
@@ -216,7 +211,7 @@ test('what is published waits while its room is subscribed to: only who follows 
 });
 
 test('history is read backwards from the end, or onwards, until the log ends', async () => {
-  const { client, room } = await opened();
+  const { client, room } = await followed();
   const page = (from: number, to: number): object => {
     const entries = Array.from({ length: to - from + 1 }, (_, at) => ({ push: 'message', room: 'general', seq: from + at, text: '' }));
     return { ok: { room: 'general', epoch: '-7', first_seq: 3, last_seq: 9, entries } };
@@ -242,7 +237,7 @@ test('history is read backwards from the end, or onwards, until the log ends', a
 });
 
 test('history of a log that became another one ends with an error', async () => {
-  const { client, room } = await opened();
+  const { client, room } = await followed();
   const pages = room.history();
   const answer = async (epoch: string): Promise<void> => {
     await settle();

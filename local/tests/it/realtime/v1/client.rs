@@ -89,6 +89,18 @@ impl Client {
         Self::on(handshake(app.address, stream, "keywire.v1", None).await.unwrap()).await
     }
 
+    /// Publishes these in the room `general`, one behind the other, and waits until all are stored.
+    pub(crate) async fn publishes(&mut self, texts: impl IntoIterator<Item = String>) {
+        let mut sent = Vec::new();
+        for text in texts {
+            let publish = json!({"command": "publish", "room": "general", "text": text});
+            sent.push(self.send(publish).await);
+        }
+        for id in sent {
+            self.reply(id).await.unwrap();
+        }
+    }
+
     /// On a socket whose handshake is done.
     pub(crate) async fn on(socket: Socket) -> Self {
         let mut client = Self {
@@ -265,9 +277,40 @@ pub(crate) fn seqs(entries: &[Value]) -> Vec<u64> {
     entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect()
 }
 
+/// A command about the room `general`.
+pub(crate) fn in_room(command: &str) -> Value {
+    json!({"command": command, "room": "general"})
+}
+
+/// Subscribes to that room from a position on.
+pub(crate) fn since(epoch: &Value, seq: u64) -> Value {
+    json!({"command": "subscribe", "room": "general", "since": {"epoch": epoch, "seq": seq}})
+}
+
 /// A public room of Ann's; she is connected.
 pub(crate) async fn ann_with_room(app: &TestApp, room: &str) -> Client {
     let mut ann = Client::of(app, "ann").await;
     ann.does(json!({"command": "create", "room": room, "public": true})).await;
     ann
+}
+
+/// That room, public and of this kind, and Ann, who owns it.
+pub(crate) async fn ann_with_general(app: &TestApp, durable: bool) -> Client {
+    let mut ann = Client::of(app, "ann").await;
+    let mut create = in_room("create");
+    create["public"] = json!(true);
+    create["durable"] = json!(durable);
+    ann.does(create).await;
+    ann
+}
+
+/// Ann, who has said 8 MB in that room, to number 1,000, and Bob, who follows it and has read none of it: of
+/// that his socket and his queue hold a part.
+pub(crate) async fn ann_and_bob_behind(app: &TestApp, filler: &str) -> (Client, Client) {
+    let mut ann = ann_with_room(app, "general").await;
+    app.user("bob").await;
+    let mut bob = Client::narrow(app, &token(app, "bob").await).await;
+    bob.does(in_room("subscribe")).await;
+    ann.publishes((2..=1_000).map(|n| format!("{n} {filler}"))).await;
+    (ann, bob)
 }

@@ -4,12 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, ann_with_general, in_room};
 use crate::app::TestApp;
-
-fn in_room(command: &str) -> Value {
-    json!({"command": command, "room": "general"})
-}
 
 fn publish() -> Value {
     json!({"command": "publish", "room": "general", "text": "hello"})
@@ -32,20 +28,11 @@ async fn member(app: &TestApp, name: &str) -> (Client, Value) {
     (client, id)
 }
 
-/// Ann, who owns a room of this kind.
-async fn ann_with_room(app: &TestApp, durable: bool) -> Client {
-    let mut ann = Client::of(app, "ann").await;
-    let create =
-        json!({"command": "create", "room": "general", "public": true, "durable": durable});
-    ann.does(create).await;
-    ann
-}
-
 #[tokio::test]
 async fn a_mute_holds_on_open_subscriptions_in_both_kinds_of_room_and_ends() {
     for durable in [true, false] {
         let app = TestApp::with(&[("SHARDS", "2")]).await;
-        let mut ann = ann_with_room(&app, durable).await;
+        let mut ann = ann_with_general(&app, durable).await;
         let (mut bob, bobs) = member(&app, "bob").await;
         let (mut second, _) = member(&app, "bob").await;
         let (mut cat, _) = member(&app, "cat").await;
@@ -81,7 +68,7 @@ async fn a_mute_holds_on_open_subscriptions_in_both_kinds_of_room_and_ends() {
 #[tokio::test]
 async fn who_is_muted_edits_nothing_and_deletes_their_own() {
     let app = TestApp::start().await;
-    let mut ann = ann_with_room(&app, true).await;
+    let mut ann = ann_with_general(&app, true).await;
     let (mut bob, bobs) = member(&app, "bob").await;
     let of = bob.does(publish()).await["seq"].clone();
     ann.does(mute(&bobs, 600)).await;
@@ -93,7 +80,7 @@ async fn who_is_muted_edits_nothing_and_deletes_their_own() {
 #[tokio::test]
 async fn owners_mute_all_but_owners_and_moderators_plain_members_and_nobody_oneself() {
     let app = TestApp::start().await;
-    let mut ann = ann_with_room(&app, false).await;
+    let mut ann = ann_with_general(&app, false).await;
     let anns = ann.welcome()["user"]["id"].clone();
     let (mut bob, bobs) = member(&app, "bob").await;
     let (mut cat, cats) = member(&app, "cat").await;
@@ -146,7 +133,7 @@ async fn who_moderates_every_room_mutes_where_they_are_no_member_but_not_themsel
 #[tokio::test]
 async fn a_mute_ends_later_than_now() {
     let app = TestApp::start().await;
-    let mut ann = ann_with_room(&app, true).await;
+    let mut ann = ann_with_general(&app, true).await;
     let (_, bobs) = member(&app, "bob").await;
     for until in ["2000-01-01T00:00:00Z", "2200-01-01T00:00:00Z"] {
         let command =

@@ -5,7 +5,7 @@ mod slow;
 
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, ann_with_general, in_room};
 use crate::app::TestApp;
 use crate::realtime::test_node::until;
 
@@ -13,19 +13,10 @@ use crate::realtime::test_node::until;
 const QUICK: &[(&str, &str)] = &[("SHARDS", "3"), ("PRESENCE_GRACE", "0")];
 /// One on which nobody who goes is absent for the time of a test.
 const LASTING: &[(&str, &str)] = &[("SHARDS", "3"), ("PRESENCE_GRACE", "1h")];
-/// Connections that come and go while others look.
-const RESTLESS: [&str; 4] = ["cat", "dan", "eve", "fay"];
-
-fn in_room(command: &str) -> Value {
-    json!({"command": command, "room": "general"})
-}
 
 /// A public room of Ann's, who follows it.
 async fn ann_in_room(app: &TestApp, durable: bool) -> Client {
-    let mut ann = Client::of(app, "ann").await;
-    let create =
-        json!({"command": "create", "room": "general", "public": true, "durable": durable});
-    ann.does(create).await;
+    let mut ann = ann_with_general(app, durable).await;
     ann.does(in_room("subscribe")).await;
     ann
 }
@@ -232,7 +223,7 @@ async fn a_node_that_goes_away_tells_nobody_who_is_absent() {
     settings.push(("DRAIN_WINDOW", "300ms"));
     let app = TestApp::with(&settings).await;
     let mut clients = vec![ann_in_room(&app, true).await];
-    for name in RESTLESS {
+    for name in ["cat", "dan", "eve", "fay"] {
         clients.push(follower(&app, name).await);
     }
     let node = app.node.clone();

@@ -6,33 +6,15 @@ use serde_json::{Value, json};
 
 use shared::db::log;
 
-use super::client::{Client, ann_with_room, seqs, token};
+use super::client::{Client, ann_and_bob_behind, ann_with_room, seqs, since, token};
 use crate::app::TestApp;
-
-fn publish(text: &str) -> Value {
-    json!({"command": "publish", "room": "general", "text": text})
-}
-
-fn since(epoch: &Value, seq: u64) -> Value {
-    json!({"command": "subscribe", "room": "general", "since": {"epoch": epoch, "seq": seq}})
-}
-
-async fn publishes(client: &mut Client, texts: impl IntoIterator<Item = String>) {
-    let mut sent = Vec::new();
-    for text in texts {
-        sent.push(client.send(publish(&text)).await);
-    }
-    for id in sent {
-        client.reply(id).await.unwrap();
-    }
-}
 
 #[tokio::test]
 async fn exactly_what_was_missed_follows_and_then_what_is_new() {
     let app = TestApp::start().await;
     let mut ann = ann_with_room(&app, "general").await;
     let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
-    publishes(&mut ann, (2..=20).map(|n| n.to_string())).await;
+    ann.publishes((2..=20).map(|n| n.to_string())).await;
     for from in [0, 1, 7, 19, 20] {
         let mut bob = Client::of(&app, "bob").await;
         let subscribed = bob.does(since(&epoch, from)).await;
@@ -45,7 +27,7 @@ async fn exactly_what_was_missed_follows_and_then_what_is_new() {
     }
     let mut bob = Client::of(&app, "bob").await;
     bob.does(since(&epoch, 18)).await;
-    publishes(&mut ann, ["new".to_owned()]).await;
+    ann.publishes(["new".to_owned()]).await;
     assert_eq!(seqs(&bob.entries("general", 3).await), [19, 20, 21]);
 }
 
@@ -57,10 +39,10 @@ async fn much_that_was_missed_comes_in_pages_while_more_is_said() {
     let mut ann = ann_with_room(&app, "general").await;
     let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
     let filler = "x".repeat(2_000);
-    publishes(&mut ann, (2..=600).map(|n| format!("{n} {filler}"))).await;
+    ann.publishes((2..=600).map(|n| format!("{n} {filler}"))).await;
     let mut bob = Client::of(&app, "bob").await;
     bob.does(since(&epoch, 0)).await;
-    publishes(&mut ann, (601..=700).map(|n| format!("{n} {filler}"))).await;
+    ann.publishes((601..=700).map(|n| format!("{n} {filler}"))).await;
     assert_eq!(seqs(&bob.entries("general", 700).await), (1..=700).collect::<Vec<_>>());
 }
 
@@ -97,15 +79,10 @@ async fn what_was_missed_comes_in_pages_that_a_short_queue_holds() {
 async fn a_reader_that_stalls_in_a_durable_room_misses_nothing_and_holds_nobody_up() {
     let app =
         TestApp::with(&[("LIMIT_MESSAGES", "off"), ("LIMIT_BYTES", "off"), ("SHARDS", "1")]).await;
-    let mut ann = ann_with_room(&app, "general").await;
-    app.user("bob").await;
-    let mut bob = Client::narrow(&app, &token(&app, "bob").await).await;
-    bob.does(json!({"command": "subscribe", "room": "general"})).await;
     let filler = "x".repeat(8_000);
-    // 8 MB, of which kernel and queue hold a part.
-    publishes(&mut ann, (2..=1_000).map(|n| format!("{n} {filler}"))).await;
+    let (mut ann, mut bob) = ann_and_bob_behind(&app, &filler).await;
     assert_eq!(seqs(&bob.entries("general", 999).await), (2..=1_000).collect::<Vec<_>>());
-    publishes(&mut ann, ["live".to_owned()]).await;
+    ann.publishes(["live".to_owned()]).await;
     assert_eq!(bob.entries("general", 1).await[0]["text"], "live");
 }
 
@@ -114,7 +91,7 @@ async fn where_the_log_does_not_reach_back_a_reset_comes_first_and_nothing_of_be
     let app = TestApp::start().await;
     let mut ann = ann_with_room(&app, "general").await;
     let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
-    publishes(&mut ann, (2..=10).map(|n| n.to_string())).await;
+    ann.publishes((2..=10).map(|n| n.to_string())).await;
     sqlx::query("DELETE FROM messages WHERE seq < 5").execute(&app.owner).await.unwrap();
     sqlx::query("UPDATE room_heads SET first_seq = 5").execute(&app.owner).await.unwrap();
     // A node that has not seen the room before reads it as it is.
@@ -142,7 +119,7 @@ async fn what_another_node_stores_is_found_by_looking() {
     // They share the database, and no relay.
     let other = app.another(&[]).await;
     let mut far = Client::of(&other, "ann").await;
-    publishes(&mut far, (2..=4).map(|n| n.to_string())).await;
+    far.publishes((2..=4).map(|n| n.to_string())).await;
     assert_eq!(seqs(&ann.entries("general", 3).await), [2, 3, 4]);
 }
 
@@ -163,7 +140,7 @@ async fn with_another_epoch_clients_are_sent_to_connect_anew_and_told_reset() {
     let mut ann = ann_with_room(&app, "general").await;
     let before =
         ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
-    publishes(&mut ann, ["kept".to_owned()]).await;
+    ann.publishes(["kept".to_owned()]).await;
     assert_eq!(log::renew_epochs(&app.owner).await.unwrap(), 1);
     assert_eq!(ann.close_code().await, 1013);
     let mut ann = Client::of(&app, "ann").await;
@@ -171,7 +148,7 @@ async fn with_another_epoch_clients_are_sent_to_connect_anew_and_told_reset() {
     assert_ne!(subscribed["epoch"], before);
     let reset = ann.push().await;
     assert_eq!((&reset["push"], &reset["last_seq"]), (&json!("reset"), &json!(2)));
-    publishes(&mut ann, ["new".to_owned()]).await;
+    ann.publishes(["new".to_owned()]).await;
     assert_eq!(seqs(&ann.entries("general", 1).await), [3]);
 }
 

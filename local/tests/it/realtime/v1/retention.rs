@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::db::log::{self, Retention};
 use uuid::Uuid;
 
-use super::client::{Client, ann_with_room, seqs, token};
+use super::client::{Client, ann_and_bob_behind, ann_with_room, seqs, since};
 use crate::app::TestApp;
 use crate::log::{Rooms, message};
 
@@ -15,21 +15,6 @@ const SETTINGS: [(&str, &str); 3] =
 
 /// Late enough for everything to be old.
 const LATE: Duration = Duration::from_hours(48);
-
-fn since(epoch: &Value, seq: u64) -> Value {
-    json!({"command": "subscribe", "room": "general", "since": {"epoch": epoch, "seq": seq}})
-}
-
-async fn publishes(client: &mut Client, texts: impl IntoIterator<Item = String>) {
-    let mut sent = Vec::new();
-    for text in texts {
-        let publish = json!({"command": "publish", "room": "general", "text": text});
-        sent.push(client.send(publish).await);
-    }
-    for id in sent {
-        client.reply(id).await.unwrap();
-    }
-}
 
 /// The room and its owner, by number.
 async fn ids(app: &TestApp) -> (i64, Uuid) {
@@ -57,7 +42,7 @@ async fn on_a_node_that_has_the_room_open_a_position_before_the_first_entry_is_t
     let app = TestApp::with(&SETTINGS).await;
     let mut ann = ann_with_room(&app, "general").await;
     let epoch = ann.does(json!({"command": "subscribe", "room": "general"})).await["epoch"].clone();
-    publishes(&mut ann, (2..=300).map(|n| n.to_string())).await;
+    ann.publishes((2..=300).map(|n| n.to_string())).await;
     keep(&app, 200).await;
     let mut bob = Client::of(&app, "bob").await;
     bob.does(since(&epoch, 99)).await;
@@ -73,7 +58,7 @@ async fn on_a_node_that_has_the_room_open_a_position_before_the_first_entry_is_t
     let mut eve = Client::of(&app, "eve").await;
     eve.does(since(&epoch, 289)).await;
     assert_reset(&eve.push().await, 291, 300);
-    publishes(&mut ann, ["on".to_owned()]).await;
+    ann.publishes(["on".to_owned()]).await;
     for client in [&mut bob, &mut cat, &mut dan, &mut eve] {
         assert_eq!(seqs(&client.entries("general", 1).await), [301]);
     }
@@ -83,7 +68,7 @@ async fn on_a_node_that_has_the_room_open_a_position_before_the_first_entry_is_t
 async fn history_before_the_first_entry_is_an_empty_page_that_says_where_the_log_begins() {
     let app = TestApp::start().await;
     let mut ann = ann_with_room(&app, "general").await;
-    publishes(&mut ann, (2..=20).map(|n| n.to_string())).await;
+    ann.publishes((2..=20).map(|n| n.to_string())).await;
     keep(&app, 5).await;
     for (command, expected) in [
         (json!({"before": 16}), vec![]),
@@ -102,13 +87,8 @@ async fn history_before_the_first_entry_is_an_empty_page_that_says_where_the_log
 #[tokio::test]
 async fn a_reader_that_is_behind_what_is_removed_is_told_reset_and_goes_on() {
     let app = TestApp::with(&SETTINGS).await;
-    let mut ann = ann_with_room(&app, "general").await;
-    app.user("bob").await;
-    let mut bob = Client::narrow(&app, &token(&app, "bob").await).await;
-    bob.does(json!({"command": "subscribe", "room": "general"})).await;
     let filler = "x".repeat(8_000);
-    // 8 MB, of which kernel and queue hold a part.
-    publishes(&mut ann, (2..=1_000).map(|n| format!("{n} {filler}"))).await;
+    let (mut ann, mut bob) = ann_and_bob_behind(&app, &filler).await;
     keep(&app, 3).await;
     let mut at = 1;
     let reset = loop {
@@ -121,7 +101,7 @@ async fn a_reader_that_is_behind_what_is_removed_is_told_reset_and_goes_on() {
     };
     assert!(at < 998);
     assert_reset(&reset, 998, 1_000);
-    publishes(&mut ann, (1_001..=1_200).map(|n| format!("{n} {filler}"))).await;
+    ann.publishes((1_001..=1_200).map(|n| format!("{n} {filler}"))).await;
     assert_eq!(seqs(&bob.entries("general", 200).await), (1_001..=1_200).collect::<Vec<_>>());
 }
 
@@ -157,7 +137,7 @@ async fn a_node_that_missed_what_is_gone_tells_reset_and_goes_on_at_the_first_en
     for client in [&mut ann, &mut bob] {
         assert_reset(&client.push().await, 16, 15);
     }
-    publishes(&mut ann, ["on".to_owned()]).await;
+    ann.publishes(["on".to_owned()]).await;
     for client in [&mut ann, &mut bob] {
         assert_eq!(seqs(&client.entries("general", 1).await), [16]);
     }
