@@ -16,9 +16,9 @@ use crate::run::keywire::Keywire;
 const FUZZING: Duration = Duration::from_mins(2);
 /// What one round of it may take, in seconds; a round that is done sooner begins anew.
 const ROUND: &str = "25";
-/// Operations that can end the session they are called with: they have a round of their own, or the
-/// others would soon be refused everywhere.
-const ENDING: [&str; 3] = ["log_out", "end_session", "revoke_user"];
+/// Operations that can end the session they are called with, or disable its account once another one manages
+/// accounts, too: they have a round of their own, the last, or the others would soon be refused everywhere.
+const ENDING: [&str; 4] = ["log_out", "end_session", "revoke_user", "change_user"];
 /// The account that is fuzzed. Its password is not that of the document's examples, or the fuzzer would
 /// soon change it, or delete the account.
 const ACCOUNT: (&str, &str) = ("fuzzed", "not the one of the examples");
