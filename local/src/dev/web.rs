@@ -21,13 +21,14 @@ const PACKAGES: [(&str, &str); 2] = [
     ("web/e2e", include_str!("../../../web/e2e/package-lock.json")),
 ];
 /// The tests of the client, as they are built. Node 20 takes no patterns.
-const CLIENT_TESTS: [&str; 11] = [
+const CLIENT_TESTS: [&str; 12] = [
     "contract.test.js",
     "asyncapi.test.js",
     "machine.test.js",
     "client.test.js",
     "outbox.test.js",
     "subscription.test.js",
+    "ephemeral.test.js",
     "presence.test.js",
     "hostile.test.js",
     "drops.test.js",

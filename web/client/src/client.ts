@@ -75,6 +75,7 @@ export class Client {
       limit: queueLimit,
       send: (body) => this.#connection.send(body),
       isReady: (room) => !this.#subscriptions.get(room)?.isAsking(),
+      isEphemeral: (room) => this.#subscriptions.get(room)?.isEphemeral() ?? false,
       start: () => this.#start(),
     });
     this.#base = {
@@ -173,6 +174,8 @@ export class Client {
   }
 
   #down(): void {
+    // Then all of it ends in `#changed`, with one error.
+    if (this.state.name === 'closed') return;
     for (const subscription of this.#subscriptions.values()) subscription.down();
     this.#outbox.down();
   }

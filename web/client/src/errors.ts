@@ -27,10 +27,13 @@ export type NodeErrorCode =
  * What this library refuses by itself:
  * - `queue_full`: `queueLimit` commands wait already;
  * - `too_big`: the message is over the node's limit, which would end the connection for good;
- * - `closed`: the client is closed, by the app or by the node;
+ * - `closed`: the client is closed, by the app or by the node; what was sent before may have been done all the same;
+ * - `outcome_unknown`: the connection went before the node answered a publish in an ephemeral room. It may have been
+ *   heard, and is not sent again: such rooms do not know a second try by its key. An app to which a message that is
+ *   heard twice does no harm may publish it again;
  * - `log_replaced`: the room's log became another one while its history was read.
  */
-export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'log_replaced';
+export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'outcome_unknown' | 'log_replaced';
 
 /** A code of an error. A newer node may say one that this version does not list. */
 export type ErrorCode = NodeErrorCode | ClientErrorCode | (string & {});

@@ -23,6 +23,8 @@ export interface Way extends World {
   send(body: string): number;
   /** Whether what is published in this room may be sent: not while a subscription is asked for. */
   isReady(room: string): boolean;
+  /** Whether the room is followed, and keeps nothing: neither messages nor their keys. */
+  isEphemeral(room: string): boolean;
   /** Connects unless that was done; why not, if that is over. */
   start(): KeywireError | undefined;
 }
@@ -35,6 +37,11 @@ export interface Options {
 /** A request with its place in the order in which they were made. */
 interface Item extends Request {
   readonly place: number;
+  /**
+   * Whether it was published in an ephemeral room: heard, it would be heard again if it were sent again. Only who
+   * follows such a room may speak there, so the subscription has told of it before anything can be heard.
+   */
+  isEphemeral?: boolean;
 }
 
 /** Publishes without a reply at once, until a node says otherwise. */
@@ -131,20 +138,17 @@ export class Outbox {
 
   /** It is gone: what may be sent again waits for the next, in its old place. */
   down(): void {
-    this.isOpen = false;
-    this.#pause.stop();
-    this.#publishing = 0;
-    const lost = [...this.#inFlight.values()];
-    this.#inFlight.clear();
     // The others are of a subscription, which asks anew by itself, or were given up.
-    this.#waiting.push(...lost.filter(({ isRepeatable }) => isRepeatable));
+    for (const item of this.#drop().filter(({ isRepeatable }) => isRepeatable)) {
+      if (item.isEphemeral) item.failed(new KeywireError('outcome_unknown', 'It may have been heard. Said again, it may be heard twice.'));
+      else this.#waiting.push(item);
+    }
     this.#sort();
   }
 
   /** It is over for good. */
   end(error: KeywireError): void {
-    this.down();
-    for (const item of this.#waiting.splice(0)) item.failed(error);
+    for (const item of [...this.#drop(), ...this.#waiting.splice(0)]) item.failed(error);
   }
 
   /** A reply. One to nothing here is nobody's: a ping's, or a stranger's. */
@@ -174,6 +178,16 @@ export class Outbox {
     });
   }
 
+  /** Sends nothing from now on; what was sent and has no reply. */
+  #drop(): Item[] {
+    this.isOpen = false;
+    this.#pause.stop();
+    this.#publishing = 0;
+    const lost = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    return lost;
+  }
+
   /** Subscriptions are not the app's to hold back: they do not count. */
   #isFull(): KeywireError | undefined {
     const sent = [...this.#inFlight.values()].filter(({ place }) => place > 0);
@@ -189,7 +203,10 @@ export class Outbox {
     if (this.#isTooBig(item)) {
       return item.failed(new KeywireError('too_big', 'The message is too big.'));
     }
-    if (isPublish(item)) this.#publishing += 1;
+    if (isPublish(item)) {
+      this.#publishing += 1;
+      item.isEphemeral = this.#way.isEphemeral(item.room as string);
+    }
     this.#inFlight.set(this.#way.send(item.body), item);
   }
 
@@ -200,9 +217,12 @@ export class Outbox {
     return body.length * 3 > limit && new TextEncoder().encode(body).length > limit;
   }
 
-  /** A node that says "try again" gets a publish again. Others go back to who asked, unless they only came too fast. */
+  /**
+   * A node that says "try again" gets a publish again. Others go back to who asked, unless they only came too fast:
+   * then nothing was done.
+   */
   #refused(item: Item, error: KeywireError): void {
-    const isAgain = error.retry && (isPublish(item) || error.code === 'rate_limited');
+    const isAgain = error.retry && ((isPublish(item) && !item.isEphemeral) || error.code === 'rate_limited');
     if (!isAgain || !item.isRepeatable) return item.failed(error);
     this.#waiting.push(item);
     this.#sort();

@@ -91,7 +91,11 @@ export class Room {
     this.#subscription.stop(new KeywireError('not_subscribed', 'Unsubscribed.'));
   }
 
-  /** Says something; resolves when it is stored, or taken in an ephemeral room. Sent again under its key until then. */
+  /**
+   * Says something; resolves when it is stored, or taken in an ephemeral room. In a durable room it is sent again
+   * under its key until then. In an ephemeral one, where only members who follow it may speak, it is heard once at
+   * most: sent, and without an answer when the connection goes, it rejects with `outcome_unknown`.
+   */
   publish(content: Content, options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('publish', said(content), options);
   }

@@ -95,6 +95,11 @@ export class Subscription {
     return this.#status === 'asking';
   }
 
+  /** Whether the room is followed, and keeps nothing. */
+  isEphemeral(): boolean {
+    return this.#status === 'on' && this.#subscribed?.durable === false;
+  }
+
   /** Subscribes, from `since` on or from the end. */
   start(waiter: Waiter, since?: Position): void {
     const closed = this.#base.outbox.start();

@@ -145,6 +145,30 @@ test('an ephemeral room tells who is there', { skip, timeout }, async () => {
   assert.equal((await hello).seq, undefined);
 });
 
+test('what is said in an ephemeral room is heard once at most, through replies that are lost', { skip, timeout }, async () => {
+  const proxy = await way();
+  const [ann, bob] = [connect('ann', { url: proxy.url }), connect('bob')];
+  await ann.create('gusts', { durable: false, public: true });
+  const [hers, his] = [ann.room('gusts'), bob.room('gusts')];
+  await Promise.all([hers.subscribe(), his.subscribe()]);
+  const heard: unknown[] = [];
+  his.on('message', ({ text }) => heard.push(text));
+  for (let n = 0; n < DROPS; n += 1) {
+    const again = event((listener) => hers.on('subscribed', listener), () => true);
+    const hearing = told(his, `${n}`);
+    proxy.isMute = true;
+    const publishing = hers.publish(`${n}`);
+    await hearing;
+    proxy.cut();
+    await assert.rejects(publishing, { code: 'outcome_unknown', retry: false });
+    await again;
+  }
+  const last = told(his, 'last');
+  await hers.publish('last');
+  await last;
+  assert.deepEqual(heard, [...Array(DROPS).keys(), 'last'].map(String));
+});
+
 test('who comes and types is told', { skip, timeout }, async () => {
   const [ann, bob] = [connect('ann'), connect('bob')];
   await ann.create('present', { public: true });

@@ -7,6 +7,8 @@ import type { AddressInfo } from 'node:net';
 export class Proxy {
   /** Whether whoever connects is turned away. */
   isDown = false;
+  /** Whether what is said to the clients of now is lost, until they are cut. */
+  isMute = false;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   /** Bytes to the client after which its connection is cut. */
@@ -40,6 +42,7 @@ export class Proxy {
 
   #cut(): void {
     this.#left = Infinity;
+    this.isMute = false;
     for (const socket of this.#sockets) socket.destroy();
     this.#sockets.clear();
   }
@@ -56,6 +59,7 @@ export class Proxy {
     if (this.isDown) return void client.destroy();
     client.on('data', (bytes) => node.write(bytes));
     node.on('data', (bytes) => {
+      if (this.isMute) return;
       client.write(bytes.subarray(0, this.#left));
       this.#left -= bytes.length;
       if (this.#left <= 0) this.#cut();
