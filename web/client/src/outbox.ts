@@ -42,10 +42,14 @@ interface Item extends Request {
    * follows such a room may speak there, so the subscription has told of it before anything can be heard.
    */
   isEphemeral?: boolean;
+  /** How often the node has said "try again". */
+  attempts?: number;
 }
 
 /** Publishes without a reply at once, until a node says otherwise. */
 const IN_FLIGHT = 32;
+/** Stands where a room does for all of them: it is no room's name. */
+const ALL_ROOMS = '';
 /** What an id takes of a message at most, in bytes. */
 const ID_BYTES = '"id":,'.length + `${Number.MAX_SAFE_INTEGER}`.length;
 
@@ -61,14 +65,11 @@ export class Outbox {
   #publishing = 0;
   #maxPublishing = IN_FLIGHT;
   #maxBytes = Infinity;
-  /** Replies in a row that say "try again". */
-  #attempt = 0;
-  /** While it is set, nothing is sent. */
-  readonly #pause: Timer;
+  /** Nothing is sent in these rooms until the timers go off. */
+  readonly #pauses = new Map<unknown, Timer>();
 
   constructor(way: Way) {
     this.#way = way;
-    this.#pause = new Timer(way.clock);
   }
 
   /** Connects unless that was done; why not, if that is over. */
@@ -157,19 +158,15 @@ export class Outbox {
     if (!item) return;
     this.#inFlight.delete(id as number);
     if (isPublish(item)) this.#publishing -= 1;
-    if (isJson(ok)) {
-      this.#attempt = 0;
-      item.done(ok);
-    } else {
-      this.#refused(item, errorOf(error));
-    }
+    if (isJson(ok)) item.done(ok);
+    else this.#refused(item, errorOf(error));
     this.flush();
   }
 
   /** Sends what may be sent, each room's in order: whatever is held holds what is behind it in its room. */
   flush(): void {
-    if (!this.isOpen || this.#pause.isSet()) return;
-    const held = new Set<unknown>();
+    if (!this.isOpen || this.#pauses.has(ALL_ROOMS)) return;
+    const held = new Set(this.#pauses.keys());
     this.#waiting = this.#waiting.filter((item) => {
       const { room } = item;
       if (held.has(room) || (isPublish(item) && !this.#mayPublish(room as string))) return held.add(room);
@@ -181,7 +178,8 @@ export class Outbox {
   /** Sends nothing from now on; what was sent and has no reply. */
   #drop(): Item[] {
     this.isOpen = false;
-    this.#pause.stop();
+    for (const pause of this.#pauses.values()) pause.stop();
+    this.#pauses.clear();
     this.#publishing = 0;
     const lost = [...this.#inFlight.values()];
     this.#inFlight.clear();
@@ -226,12 +224,21 @@ export class Outbox {
     if (!isAgain || !item.isRepeatable) return item.failed(error);
     this.#waiting.push(item);
     this.#sort();
+    const { attempts = 0 } = item;
+    item.attempts = attempts + 1;
+    // What is behind would meet the same, or overtake: in the room, or wherever this connection says too much.
+    this.#pause(error.code === 'rate_limited' ? ALL_ROOMS : item.room, attempts, error.retryMs);
+  }
+
+  #pause(room: unknown, attempts: number, retryMs: number | undefined): void {
+    const pause = this.#pauses.get(room) ?? new Timer(this.#way.clock);
     // Many are answered so at once: that is one failure.
-    if (this.#pause.isSet() && error.retryMs === undefined) return;
-    const ms = error.retryMs ?? wait(this.#way, this.#attempt);
-    this.#attempt += 1;
-    // All of it waits: what is behind would meet the same, or overtake.
-    this.#pause.set(ms, () => this.flush());
+    if (pause.isSet() && retryMs === undefined) return;
+    this.#pauses.set(room, pause);
+    pause.set(retryMs ?? wait(this.#way, attempts), () => {
+      this.#pauses.delete(room);
+      this.flush();
+    });
   }
 
   #sort(): void {

@@ -126,6 +126,57 @@ test('nothing overtakes a publish that is to be tried again', async () => {
   client.close();
 });
 
+test('a room in which a publish is to be tried again waits in its order, and the others go on', async () => {
+  const { client, clock } = await opened();
+  const [stuck, other] = [client.room('stuck'), client.room('other')];
+  const outcomes = Promise.all(['a', 'b'].map((text) => stuck.publish(text)));
+  const socket = HeldSocket.last();
+  const refuse = (text: string, more: object): void => socket.hear({ id: socket.commands('publish').findLast((sent) => sent['text'] === text)?.['id'], error: { code: 'unavailable', detail: '', retry: true, ...more } });
+  refuse('a', { retry_ms: 100 });
+  refuse('b', {});
+  void stuck.leave();
+  void other.publish('c');
+  client.search('').next().catch(() => {});
+  assert.deepEqual([texts(), socket.commands('leave').length, socket.commands('search').length], [['a', 'b', 'c'], 0, 1]);
+  refuse('c', {});
+  await clock.pass(99);
+  void other.publish('d');
+  assert.deepEqual(texts(), ['a', 'b', 'c']);
+  await clock.pass(1);
+  assert.deepEqual([texts(), socket.commands('leave').length], [['a', 'b', 'c', 'a', 'b'], 1]);
+  for (const [at, { id }] of socket.commands('publish').slice(3).entries()) socket.hear({ id, ok: { seq: at + 1, key: '' } });
+  assert.deepEqual((await outcomes).map(({ seq }) => seq), [1, 2]);
+  await clock.pass(400);
+  assert.deepEqual(texts(), ['a', 'b', 'c', 'a', 'b', 'c', 'd']);
+  client.close();
+  assert.equal(clock.timers(), 0);
+});
+
+test('rooms that wait count in the queue, and a new connection waits for none of them', async () => {
+  const { client, clock } = await opened({}, { queueLimit: 2 });
+  for (const name of ['one', 'two']) {
+    void client.room(name).publish(name);
+    HeldSocket.last().answer('publish', { error: { code: 'unavailable', detail: '', retry: true, retry_ms: 60_000 } });
+  }
+  await assert.rejects(client.room('three').publish('three'), refusal('queue_full'));
+  await reconnect(clock);
+  assert.deepEqual(texts(), ['one', 'two']);
+  client.close();
+});
+
+test('too many commands hold whatever is to be sent, in every room', async () => {
+  const { client, clock } = await opened();
+  void client.room('general').publish('a');
+  HeldSocket.last().answer('publish', { error: { code: 'rate_limited', detail: '', retry: true, retry_ms: 100 } });
+  void client.room('other').publish('b');
+  client.search('').next().catch(() => {});
+  await clock.pass(99);
+  assert.deepEqual(HeldSocket.last().sent.map(({ text }) => text), ['a']);
+  await clock.pass(1);
+  assert.deepEqual(HeldSocket.last().sent.map(({ text }) => text), ['a', 'a', 'b', undefined]);
+  client.close();
+});
+
 test('an error without "try again" rejects, with what the node said', async () => {
   const { client } = await opened();
   const publishing = client.room('general').publish('a');
