@@ -184,7 +184,7 @@ export class Client {
     const { push } = frame;
     if (push === undefined) this.#outbox.reply(frame);
     // It is about all rooms.
-    else if (push === 'missed') for (const subscription of this.#subscriptions.values()) subscription.receive(frame);
+    else if (push === 'missed') for (const subscription of this.#subscriptions.values()) subscription.missed();
     else this.#subscriptions.get(frame['room'] as string)?.receive(frame);
   }
 

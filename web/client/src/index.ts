@@ -8,5 +8,5 @@ export { type ClientErrorCode, type ErrorCode, KeywireError, type NodeErrorCode 
 export type { Reason, State } from './machine.js';
 export type { Content, HistoryOptions, HistoryPage, Invited, KeyOptions, Muted, Published, Room } from './room.js';
 export type { Options } from './outbox.js';
-export type { Reset, RoomEvents, Subscribed } from './subscription.js';
+export type { Missed, Reset, RoomEvents, Subscribed } from './subscription.js';
 export type { DeletedEntry, EditedEntry, Entry, EntryBase, Invitation, Limits, MemberEntry, Member, MessageEntry, Position, Presence, Rate, Role, RoomInfo, Said, Subject, User } from './wire.js';

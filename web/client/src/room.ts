@@ -151,6 +151,7 @@ export class Room {
 
   /** Who is in it now. Asked once it is subscribed to, `present` and `absent` tell what changes from then on. */
   presence({ after, ...options }: Options & { readonly after?: string } = {}): Promise<Presence> {
+    this.#subscription.asksPresence();
     return this.#outbox.call('presence', { room: this.name, after }, camel<Presence>, options);
   }
 

@@ -22,6 +22,14 @@ export interface Reset {
   readonly lastSeq: number;
 }
 
+/** What may be lost of a room. */
+export interface Missed {
+  /** Messages: the room is ephemeral, and nobody has them any more. */
+  readonly messages: boolean;
+  /** Who came and went: you have asked `presence()` since you follow the room. Ask it again. */
+  readonly presence: boolean;
+}
+
 /** What a room tells. */
 export interface RoomEvents {
   /** Every entry, in order, once. */
@@ -37,8 +45,10 @@ export interface RoomEvents {
   present: User;
   /** Somebody is there no longer. */
   absent: User;
-  /** Whether these two are told from here on; if so, ask `presence()`: some may have been missed. */
+  /** Whether these two are told from here on; if so, ask `presence()`: changes before were not told. */
   presence: { readonly told: boolean };
+  /** The node dropped what it had to tell, because you read too slowly. What a log keeps is never dropped. */
+  missed: Missed;
   /** Somebody types. Forget it after five seconds. */
   typing: User;
   /** Forget what you have of this room: what follows does not join it. */
@@ -82,6 +92,8 @@ export class Subscription {
   #asked = 0;
   #attempt = 0;
   #typedAt = -Infinity;
+  /** Whether the app keeps who is there. */
+  #isPresenceAsked = false;
   readonly #retry: Timer;
 
   constructor(name: string, base: Base) {
@@ -129,6 +141,18 @@ export class Subscription {
     this.#send('typing', {}, () => {}, () => {});
   }
 
+  /** The app asks who is there. */
+  asksPresence(): void {
+    this.#isPresenceAsked = this.#status !== 'off';
+  }
+
+  /** The node has dropped pushes of any rooms: tells it where something may be lost. */
+  missed(): void {
+    if (this.#status !== 'on') return;
+    const missed = { messages: this.isEphemeral(), presence: this.#isPresenceAsked };
+    if (missed.messages || missed.presence) this.events.emit('missed', missed);
+  }
+
   /** The connection is open: asks the node, if anybody wants it to. */
   open(): void {
     if (this.#status === 'off') return;
@@ -168,7 +192,7 @@ export class Subscription {
     }
     const { push: kind, user, told } = push;
     if (kind === 'present' || kind === 'absent' || kind === 'typing') return this.events.emit(kind, user as User);
-    if (kind === 'presence' || kind === 'missed') return this.events.emit('presence', { told: told !== false });
+    if (kind === 'presence') return this.events.emit('presence', { told: told !== false });
     // A newer node may have kinds that are not known here. They have their place in the log all the same.
     const { seq } = push;
     if (isCount(seq)) {
@@ -226,6 +250,7 @@ export class Subscription {
     this.#asked += 1;
     this.#retry.stop();
     this.position = undefined;
+    this.#isPresenceAsked = false;
     if (error) for (const { failed } of this.#waiters.splice(0)) failed(error);
     this.#base.outbox.flush();
   }

@@ -121,12 +121,14 @@ test('every push of the contract is understood', async () => {
   room.on('reset', ({ epoch, firstSeq, lastSeq }) => told.push({ push: 'reset', room: 'general', epoch, first_seq: firstSeq, last_seq: lastSeq }));
   room.on('unsubscribed', () => told.push({ push: 'unsubscribed', room: 'general' }));
   for (const kind of ['present', 'absent', 'typing'] as const) room.on(kind, (user) => told.push({ push: kind, room: 'general', user }));
-  room.on('presence', ({ told: isTold }) => told.push(isTold ? { push: 'missed' } : { push: 'presence', room: 'general', told: false }));
+  room.on('presence', ({ told: isTold }) => told.push({ push: 'presence', room: 'general', told: isTold }));
+  room.on('missed', () => told.push({ push: 'missed' }));
   const expected = contract.pushes.filter(({ push }) => push !== 'welcome' && push !== 'bye');
   for (const push of expected) {
     // Each alone: their places are those of no one log.
     void room.subscribe();
     HeldSocket.last().answer('subscribe', { ok: { durable: true, epoch: '-8213', seq: Number(push['seq'] ?? 42) - 1 } });
+    void room.presence();
     HeldSocket.last().hear(push);
     room.unsubscribe();
   }

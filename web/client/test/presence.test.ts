@@ -29,9 +29,8 @@ test('who is there is asked for, and what changes from then on is told', async (
   for (const push of ['absent', 'present', 'typing']) HeldSocket.last().hear({ push, room: 'general', user: BOB });
   HeldSocket.last().hear({ push: 'presence', room: 'general', told: false });
   HeldSocket.last().hear({ push: 'presence', room: 'other', told: true });
-  HeldSocket.last().hear({ push: 'missed' });
   await asking;
-  assert.deepEqual(told, ['1 bob', 'absent bob', 'present bob', 'typing bob', 'presence false', 'presence true']);
+  assert.deepEqual(told, ['1 bob', 'absent bob', 'present bob', 'typing bob', 'presence false']);
   client.close();
 });
 
@@ -56,5 +55,35 @@ test('who types says so once in three seconds, and only to who follows', async (
   accept();
   room.typing();
   assert.deepEqual(said(), ['general']);
+  client.close();
+});
+
+test('what the node dropped is told where something may be lost, and what', async () => {
+  const { client, clock, room: air } = await followed();
+  const told: unknown[] = [];
+  const names = ['general', 'asked', 'quiet', 'asking', 'off'];
+  for (const name of names) {
+    const room = client.room(name);
+    room.on('missed', (missed) => told.push([name, missed]));
+    room.on('presence', () => told.push([name, 'presence']));
+    if (name === 'general' || name === 'off') continue;
+    void room.subscribe();
+    if (name !== 'asking') HeldSocket.last().answer('subscribe', { ok: { room: name, role: 'member', durable: true, epoch: '-7', seq: 4 } });
+  }
+  for (const name of ['asked', 'off']) void client.room(name).presence();
+  HeldSocket.last().hear({ push: 'missed' });
+  assert.deepEqual(told.splice(0), [['general', { messages: true, presence: false }], ['asked', { messages: false, presence: true }]]);
+
+  void air.presence();
+  await reconnect(clock);
+  HeldSocket.last().hear({ push: 'missed' });
+  assert.deepEqual(told, [], 'not of what is followed anew');
+  const [subscribe] = HeldSocket.last().commands('subscribe');
+  HeldSocket.last().hear({ id: subscribe?.['id'], ok: { room: 'general', role: 'member', durable: false } });
+  HeldSocket.last().hear({ push: 'missed' });
+  assert.deepEqual(told.splice(0), [['general', { messages: true, presence: true }]]);
+  air.unsubscribe();
+  HeldSocket.last().hear({ push: 'missed' });
+  assert.deepEqual(told, []);
   client.close();
 });
