@@ -21,7 +21,7 @@ const PACKAGES: [(&str, &str); 2] = [
     ("web/e2e", include_str!("../../../web/e2e/package-lock.json")),
 ];
 /// The tests of the client, as they are built. Node 20 takes no patterns.
-const CLIENT_TESTS: [&str; 12] = [
+const CLIENT_TESTS: [&str; 13] = [
     "contract.test.js",
     "asyncapi.test.js",
     "machine.test.js",
@@ -29,6 +29,7 @@ const CLIENT_TESTS: [&str; 12] = [
     "outbox.test.js",
     "subscription.test.js",
     "ephemeral.test.js",
+    "handles.test.js",
     "presence.test.js",
     "hostile.test.js",
     "drops.test.js",

@@ -8,6 +8,7 @@ import type { State } from './machine.js';
 import { type Options, Outbox, quiet } from './outbox.js';
 import { Room } from './room.js';
 import { type Base, Subscription } from './subscription.js';
+import { Subscriptions } from './subscriptions.js';
 import { type Invitation, type Json, type Limits, type RoomInfo, type User, camel, limitsOf } from './wire.js';
 
 /** What a client is made of. */
@@ -53,7 +54,7 @@ const QUEUE_LIMIT = 100;
 /** One user's connection to Keywire, kept up until `close()`. */
 export class Client {
   readonly #events: Emitter<ClientEvents> = new Emitter();
-  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #subscriptions = new Subscriptions();
   readonly #connection: Connection;
   readonly #outbox: Outbox;
   readonly #base: Base;
@@ -81,6 +82,8 @@ export class Client {
     this.#base = {
       ...world,
       outbox: this.#outbox,
+      keep: (subscription) => this.#subscriptions.keep(subscription),
+      release: (subscription) => this.#subscriptions.release(subscription),
       fault: () => this.#connection.take({ type: 'lost', code: ABNORMAL }),
     };
     this.#unwatch = watch(() => this.check());
@@ -126,14 +129,9 @@ export class Client {
     this.#connection.take({ type: 'close' });
   }
 
-  /** A handle on the room of this name; all of them are on the same. */
+  /** A handle on the room of this name; all of them are on the same. It need not be held while it is followed. */
   room(name: string): Room {
-    let subscription = this.#subscriptions.get(name);
-    if (!subscription) {
-      subscription = new Subscription(name, this.#base);
-      this.#subscriptions.set(name, subscription);
-    }
-    return new Room(this.#outbox, subscription);
+    return new Room(this.#outbox, this.#subscriptions.find(name, () => new Subscription(name, this.#base)));
   }
 
   /** The rooms you belong to, by name; asked for as they are read. */
@@ -169,14 +167,14 @@ export class Client {
   #opened(limits: Json): void {
     this.#limits = limitsOf(limits);
     this.#outbox.open(limits);
-    for (const subscription of this.#subscriptions.values()) subscription.open();
+    for (const subscription of this.#subscriptions.all()) subscription.open();
     this.#outbox.flush();
   }
 
   #down(): void {
     // Then all of it ends in `#changed`, with one error.
     if (this.state.name === 'closed') return;
-    for (const subscription of this.#subscriptions.values()) subscription.down();
+    for (const subscription of this.#subscriptions.all()) subscription.down();
     this.#outbox.down();
   }
 
@@ -184,7 +182,7 @@ export class Client {
     const { push } = frame;
     if (push === undefined) this.#outbox.reply(frame);
     // It is about all rooms.
-    else if (push === 'missed') for (const subscription of this.#subscriptions.values()) subscription.missed();
+    else if (push === 'missed') for (const subscription of this.#subscriptions.all()) subscription.missed();
     else this.#subscriptions.get(frame['room'] as string)?.receive(frame);
   }
 
@@ -192,7 +190,7 @@ export class Client {
     if (state.name === 'closed') {
       this.#unwatch();
       const error = closedError(state);
-      for (const subscription of this.#subscriptions.values()) subscription.end(error);
+      for (const subscription of this.#subscriptions.all()) subscription.end(error);
       this.#outbox.end(error);
     }
     this.#events.emit('state', state);

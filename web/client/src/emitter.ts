@@ -9,6 +9,11 @@ export class Emitter<Events> {
     return () => listeners.delete(listener);
   }
 
+  /** Whether nobody listens. */
+  isEmpty(): boolean {
+    return [...this.#listeners.values()].every(({ size }) => size === 0);
+  }
+
   /** Tells all of them. One that throws keeps nothing from the others, nor from whoever tells. */
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])]) {

@@ -75,7 +75,7 @@ export class Room {
 
   /** Adds a listener; what it returns removes it. One that throws is reported on the console. */
   on<Name extends keyof RoomEvents>(name: Name, listener: (event: RoomEvents[Name]) => void): () => void {
-    return this.#subscription.events.on(name, listener);
+    return this.#subscription.on(name, listener);
   }
 
   /**
@@ -86,7 +86,7 @@ export class Room {
     return quiet((done, failed) => this.#subscription.start({ done, failed }, since));
   }
 
-  /** Follows it no more. */
+  /** Follows it no more, and lets go of it: its listeners stay as long as the app holds a handle on it. */
   unsubscribe(): void {
     this.#subscription.stop(new KeywireError('not_subscribed', 'Unsubscribed.'));
   }
@@ -197,9 +197,10 @@ function pageOf(answer: Json): [HistoryPage, number[]] {
 
 /** A random UUID, version 4. `crypto.randomUUID` is missing on pages without TLS. */
 export function uuid(): string {
+  const drawn = crypto.getRandomValues(new Uint8Array(36));
   // Digits are drawn for every 0, and for the 8 one of which only two bits are free.
-  return '00000000-0000-4000-8000-000000000000'.replace(/[08]/g, (digit) => {
-    const drawn = crypto.getRandomValues(new Uint8Array(1))[0] ?? 0;
-    return (digit === '8' ? 8 | (drawn & 3) : drawn & 15).toString(16);
+  return '00000000-0000-4000-8000-000000000000'.replace(/[08]/g, (digit, at: number) => {
+    const bits = drawn[at] ?? 0;
+    return (digit === '8' ? 8 | (bits & 3) : bits & 15).toString(16);
   });
 }

@@ -64,6 +64,10 @@ export interface RoomEvents {
 /** What a subscription is made of. */
 export interface Base extends World {
   readonly outbox: Outbox;
+  /** Somebody follows this one, or listens to it. */
+  keep(subscription: Subscription): void;
+  /** It is of use only to who has a handle on it. */
+  release(subscription: Subscription): void;
   /** The node broke its word: the log has no holes. */
   fault(): void;
 }
@@ -102,6 +106,16 @@ export class Subscription {
     this.#retry = new Timer(base.clock);
   }
 
+  /** Adds a listener; what it returns removes it. */
+  on<Name extends keyof RoomEvents>(name: Name, listener: (event: RoomEvents[Name]) => void): () => void {
+    this.#base.keep(this);
+    const remove = this.events.on(name, listener);
+    return () => {
+      remove();
+      this.#rest();
+    };
+  }
+
   /** Whether the node's answer is awaited. */
   isAsking(): boolean {
     return this.#status === 'asking';
@@ -120,12 +134,17 @@ export class Subscription {
     this.#waiters.push(waiter);
     if (this.#status !== 'off') return;
     this.#status = 'asking';
+    this.#base.keep(this);
     this.position = since;
     if (this.#base.outbox.isOpen) this.open();
   }
 
-  /** Ends it. A place is of no use any more: what follows is not listened to. */
+  /**
+   * Ends it. A place is of no use any more: what follows is not listened to. Listeners stay, for as long as the app
+   * holds on to the room.
+   */
   stop(error: KeywireError): void {
+    this.#base.release(this);
     if (this.#status === 'off') return;
     if (this.#base.outbox.isOpen) {
       this.#send('unsubscribe', {}, () => {}, () => {});
@@ -251,7 +270,12 @@ export class Subscription {
     this.#retry.stop();
     this.position = undefined;
     this.#isPresenceAsked = false;
+    this.#rest();
     if (error) for (const { failed } of this.#waiters.splice(0)) failed(error);
     this.#base.outbox.flush();
+  }
+  /** Nobody would notice if it were another one, but who has a handle on it. */
+  #rest(): void {
+    if (this.#status === 'off' && this.events.isEmpty()) this.#base.release(this);
   }
 }
