@@ -9,7 +9,7 @@ import { type Options, Outbox, quiet } from './outbox.js';
 import { Room } from './room.js';
 import { type Base, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
-import { type Invitation, type Json, type Limits, type RoomInfo, type User, camel, limitsOf } from './wire.js';
+import { type Invitation, type Json, type Limits, type RoomBase, type RoomInfo, type User, camel, limitsOf } from './wire.js';
 
 /** What a client is made of. */
 export interface ClientOptions {
@@ -43,7 +43,8 @@ export interface NewRoom {
 }
 
 /** A room that was made. */
-export interface Created extends RoomInfo {
+export interface Created extends RoomBase {
+  readonly role: 'owner';
   /** It was there before, just so, and is yours. */
   readonly unchanged: boolean;
 }
@@ -153,7 +154,7 @@ export class Client {
   create(name: string, { title, durable, public: isPublic }: NewRoom = {}, options: Options = {}): Promise<Created> {
     // JSON leaves out what is undefined.
     const fields = { room: name, title, durable, public: isPublic };
-    const read = (ok: Json): Created => ({ ...camel<RoomInfo>(ok), unchanged: ok['unchanged'] === true });
+    const read = (ok: Json): Created => ({ ...camel<Created>(ok), unchanged: ok['unchanged'] === true });
     return this.#outbox.call('create', fields, read, options);
   }
 

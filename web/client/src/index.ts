@@ -9,4 +9,4 @@ export type { Reason, State } from './machine.js';
 export type { Content, HistoryOptions, HistoryPage, Invited, KeyOptions, Muted, Published, Room } from './room.js';
 export type { Options } from './outbox.js';
 export type { Missed, Reset, RoomEvents, Subscribed } from './subscription.js';
-export type { DeletedEntry, EditedEntry, Entry, EntryBase, Invitation, Limits, MemberEntry, Member, MessageEntry, Position, Presence, Rate, Role, RoomInfo, Said, Subject, User } from './wire.js';
+export type { DeletedEntry, EditedEntry, Entry, EntryBase, Invitation, Limits, MemberEntry, Member, MessageEntry, Position, Presence, Rate, Role, RoomBase, RoomInfo, Said, Subject, User } from './wire.js';

@@ -46,6 +46,7 @@ export interface HistoryOptions extends Options {
 
 /** Some entries of a log, oldest first. */
 export interface HistoryPage {
+  readonly room: string;
   readonly epoch: string;
   /** Where the log begins and ends. */
   readonly firstSeq: number;

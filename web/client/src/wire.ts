@@ -38,9 +38,11 @@ export interface Subject {
   readonly user: string;
   /** Null once the account is deleted. */
   readonly username: string | null;
-  readonly role: Role | null;
+  /** What they are in the room; absent once they have left. */
+  readonly role?: Role;
 }
 
+/** Something was said. */
 export type MessageEntry = EntryBase & Said & { readonly kind: 'message' };
 /** Another text for the message `of`. */
 export type EditedEntry = EntryBase & Said & { readonly kind: 'edited'; readonly of: number };
@@ -55,25 +57,32 @@ export type Entry = MessageEntry | EditedEntry | DeletedEntry | MemberEntry;
 /** The kinds of entries that this version knows. */
 export const KINDS: ReadonlySet<string> = new Set<Entry['kind']>(['message', 'edited', 'deleted', 'joined', 'left', 'role']);
 
-/** A room, as lists and `create` tell of it. A durable one you belong to has the place of its log, too. */
-export interface RoomInfo {
+/** What a room is, wherever it is told of. */
+export interface RoomBase {
+  /** Its name. */
   readonly room: string;
+  /** What people call it; empty if it has none. */
   readonly title: string;
+  /** Whether what is said is kept. */
   readonly durable: boolean;
+  /** Whether anybody may find it and join. */
   readonly public: boolean;
+}
+
+/** A room of a list. */
+export interface RoomInfo extends RoomBase {
+  /** What you are there; null: no member. */
   readonly role: Role | null;
+  /** Until when you may say nothing there, as RFC 3339. */
   readonly mutedUntil?: string;
+  /** In `rooms()`, of a durable one: its log's name, and where that begins and ends. */
   readonly epoch?: string;
   readonly firstSeq?: number;
   readonly lastSeq?: number;
 }
 
 /** A room that you are invited to. */
-export interface Invitation {
-  readonly room: string;
-  readonly title: string;
-  readonly durable: boolean;
-  readonly public: boolean;
+export interface Invitation extends RoomBase {
   /** A username; null once the account is deleted. */
   readonly invitedBy: string | null;
   /** When, as RFC 3339. */
@@ -113,6 +122,7 @@ export interface Limits {
 
 /** Who is in a room now. */
 export interface Presence {
+  readonly room: string;
   /** How many. */
   readonly count: number;
   /** Whether `present` and `absent` are told: not where there are too many. */

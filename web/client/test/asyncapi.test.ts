@@ -11,7 +11,7 @@ import { parse } from 'yaml';
 type Json = { [field: string]: unknown };
 
 const read = (path: string): string => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
-const document = parse(read('docs/asyncapi.yaml')) as Json & { components: { messages: Record<string, unknown> } };
+const document = parse(read('docs/asyncapi.yaml')) as Json & { components: { messages: Record<string, unknown>; schemas: Record<string, Json> } };
 const contract = JSON.parse(read('shared/contracts/keywire_v1.json')) as Record<'commands' | 'pushes' | 'replies', Json[]>;
 
 function validator(): Ajv {
@@ -98,3 +98,61 @@ test('a message that lacks a field, or has one that is not described, is not', (
     if (inner) assert.ok(!judged({ ...message, [message['ok'] ? 'ok' : 'error']: { ...inner, colour: 'red' } }), name);
   }
 });
+
+/** The schemas of what the app is given, and the types that the client says it has. */
+const TYPES = {
+  User: 'User', Subject: 'Subject', Position: 'Position', Room: 'RoomInfo', Created: 'Created', Invitation: 'Invitation',
+  Member: 'Member', Limits: 'Limits', Rate: 'Rate', Here: 'Presence', Page: 'HistoryPage', Muted: 'Muted', Invited: 'Invited',
+  MessageEntry: 'MessageEntry', EditedEntry: 'EditedEntry', DeletedEntry: 'DeletedEntry', MemberEntry: 'MemberEntry',
+};
+const BASIC: Record<string, string> = { integer: 'number', string: 'string', boolean: 'boolean' };
+
+/** A schema that may be a reference to another. */
+function resolved(schema: Json): Json {
+  const { $ref: reference } = schema;
+  if (typeof reference !== 'string') return schema;
+  return reference.slice(2).split('/').reduce<unknown>((at, part) => (at as Json)[part], document) as Json;
+}
+
+/** The field as a declaration would say it: `name?: string | null`. Of types that are no basic ones only null is told. */
+function declared(name: string, isOptional: boolean, type: string, isNullable: boolean): string {
+  const basic = Object.values(BASIC).includes(type) ? type : 'other';
+  return `${name}${isOptional ? '?' : ''}: ${basic}${isNullable ? ' | null' : ''}`;
+}
+
+/** The fields of a schema, with the names that the client gives them. */
+function fieldsOf({ properties, required = [] }: Json): string[] {
+  return Object.entries(properties as Json).map(([field, schema]) => {
+    const found = resolved(schema as Json);
+    const types = [found['type'] ?? found['anyOf']].flat();
+    const isNullable = JSON.stringify(types).includes('"null"');
+    const is = isNullable && !found['type'] ? resolved(types[0] as Json) : { ...found, type: types[0] };
+    const name = field === 'push' ? 'kind' : field.replaceAll(/_./g, (part) => part.slice(1).toUpperCase());
+    // What is not there is false. A union of texts is a type of its own.
+    const isAlways = name === 'unchanged';
+    const type = isAlways ? 'boolean' : is['enum'] ? 'other' : BASIC[String(is['type'])] ?? 'other';
+    return declared(name, !isAlways && !(required as string[]).includes(field), type, isNullable);
+  }).sort();
+}
+
+/** The declarations of the client: the types that each rests on, and its fields. */
+const declarations = new Map<string, { on: string[]; fields: string[] }>();
+for (const file of ['wire', 'room', 'client', 'subscription']) {
+  const text = read(`web/client/dist/${file}.d.ts`).replace(/\/\*\*.*?\*\//gs, '');
+  for (const [, name = '', on = '', body = ''] of text.matchAll(/^export (?:interface|type) (\w+)(?: (?:=|extends))?([\w &]*)\{(.*?)^\}/gms)) {
+    const fields = [...body.matchAll(/readonly (\w+)(\??): ([^;]+);/g)].map(([, field = '', optional, type = '']) => declared(field, optional === '?', type.replace(' | null', ''), type.includes(' | null')));
+    declarations.set(name, { on: on.split(/[ &]+/).filter(Boolean), fields });
+  }
+}
+
+/** All fields of a type. */
+function typed(name: string): string[] {
+  const { on, fields } = declarations.get(name) ?? { on: [], fields: [] };
+  return [...on.flatMap(typed), ...fields].sort();
+}
+
+for (const [schema, type] of Object.entries(TYPES)) {
+  test(`the type ${type} has the fields of ${schema}`, () => {
+    assert.deepEqual(typed(type), fieldsOf(document.components.schemas[schema] ?? {}));
+  });
+}
