@@ -17,24 +17,27 @@ export interface ClientOptions {
   readonly url: string;
   /** Gives access tokens. Asked at each connect, and with `force` when one ends soon or was refused. */
   readonly getToken: GetToken;
-  /** Commands without an answer at most; 100. One more is refused with `queue_full`. */
+  /** Commands without an answer at most, in all rooms, sent or not; 100. One more is refused with `queue_full`. */
   readonly queueLimit?: number;
   /** The waits between attempts; half a second to 20 seconds. */
   readonly backoff?: Backoff;
-  /** Another WebSocket than the global one. */
+  /** Another WebSocket than the global one, which Node has from 22 on. */
   readonly WebSocket?: SocketConstructor;
-  /** For tests: time, and numbers from 0 to 1. */
+  /** For tests: time. */
   readonly clock?: Clock;
+  /** For tests: numbers from 0 to 1. */
   readonly random?: () => number;
 }
 
 /** What a client tells. */
 export interface ClientEvents {
+  /** Each change of `client.state`. */
   state: State;
 }
 
 /** What a new room is. */
 export interface NewRoom {
+  /** What people call it; 100 characters at most. */
   readonly title?: string;
   /** Whether what is said is kept; true. */
   readonly durable?: boolean;
@@ -44,6 +47,7 @@ export interface NewRoom {
 
 /** A room that was made. */
 export interface Created extends RoomBase {
+  /** What you are there. */
   readonly role: 'owner';
   /** It was there before, just so, and is yours. */
   readonly unchanged: boolean;
@@ -63,6 +67,7 @@ export class Client {
   #limits: Limits | undefined;
 
   constructor({ url, getToken, queueLimit = QUEUE_LIMIT, backoff = BACKOFF, WebSocket = globalThis.WebSocket, clock = REAL_CLOCK, random = Math.random }: ClientOptions) {
+    if (!WebSocket) throw new TypeError('There is no WebSocket here: give one.');
     const address = new URL(url, globalThis.location?.href);
     address.protocol = address.protocol.replace('http', 'ws');
     const world = { clock, random, backoff };
@@ -95,17 +100,20 @@ export class Client {
     return this.#connection.state;
   }
 
-  /** What the node of the last connection lets it do. */
+  /** What the node of the last connection lets it do; undefined before the first one. */
   get limits(): Limits | undefined {
     return this.#limits;
   }
 
-  /** Adds a listener; what it returns removes it. */
+  /** Adds a listener; what it returns removes it. One that throws is reported on the console. */
   on<Name extends keyof ClientEvents>(name: Name, listener: (event: ClientEvents[Name]) => void): () => void {
     return this.#events.on(name, listener);
   }
 
-  /** Connects, as the first command does too; resolves with who is signed in, rejects if that will never be. */
+  /**
+   * Connects, as the first command does too. Resolves with who is signed in, however long that takes; rejects with
+   * `closed` if it will never be.
+   */
   connect(): Promise<User> {
     return quiet((done, failed) => {
       this.#start();
@@ -125,12 +133,15 @@ export class Client {
     this.#connection.take({ type: 'check' });
   }
 
-  /** Ends it for good. What has no answer yet rejects with `closed`. */
+  /** Ends it for good. What has no answer yet rejects with `closed`; what was sent may be done all the same. */
   close(): void {
     this.#connection.take({ type: 'close' });
   }
 
-  /** A handle on the room of this name; all of them are on the same. It need not be held while it is followed. */
+  /**
+   * A handle on the room of this name; asks the node nothing. All handles on a room are on the same: what one listens
+   * to another may subscribe to. None need be held while the room is followed or listened to.
+   */
   room(name: string): Room {
     return new Room(this.#outbox, this.#subscriptions.find(name, () => new Subscription(name, this.#base)));
   }
@@ -140,17 +151,20 @@ export class Client {
     return this.#outbox.pages('rooms', {}, 'rooms', 'room', options);
   }
 
-  /** Public rooms whose name or title begins so. */
+  /** Public rooms whose name or title begins so, by name; asked for as they are read. */
   search(query: string, options: Options = {}): AsyncGenerator<RoomInfo, void, undefined> {
     return this.#outbox.pages('search', { query }, 'rooms', 'room', options);
   }
 
-  /** The rooms you are invited to. */
+  /** The rooms you are invited to, by name; asked for as they are read. */
   invitations(options: Options = {}): AsyncGenerator<Invitation, void, undefined> {
     return this.#outbox.pages('invitations', {}, 'invitations', 'room', options);
   }
 
-  /** Makes a room. */
+  /**
+   * Makes a room, of which you are the owner. Its name is 1 to 64 of `a-z`, `0-9`, `.`, `_` and `-`, first a letter or
+   * a digit, and never changes. Rejects with `room_taken` if another is there, and with `too_many_rooms`.
+   */
   create(name: string, { title, durable, public: isPublic }: NewRoom = {}, options: Options = {}): Promise<Created> {
     // JSON leaves out what is undefined.
     const fields = { room: name, title, durable, public: isPublic };
@@ -198,7 +212,10 @@ export class Client {
   }
 }
 
-/** Makes a client. It connects with `connect()`, or with the first thing that is asked of it. */
+/**
+ * Makes a client. It connects with `connect()`, or with the first thing that is asked of it. Throws a `TypeError` if
+ * the URL is none, or there is no WebSocket.
+ */
 export function createClient(options: ClientOptions): Client {
   return new Client(options);
 }

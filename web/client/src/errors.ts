@@ -25,7 +25,7 @@ export type NodeErrorCode =
 
 /**
  * What this library refuses by itself:
- * - `queue_full`: `queueLimit` commands wait already;
+ * - `queue_full`: `queueLimit` commands wait already; the only one of these that may succeed later;
  * - `too_big`: the message is over the node's limit, which would end the connection for good;
  * - `closed`: the client is closed, by the app or by the node; what was sent before may have been done all the same;
  * - `outcome_unknown`: the connection went before the node answered a publish in an ephemeral room. It may have been
@@ -38,14 +38,14 @@ export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'outcome_unk
 /** A code of an error. A newer node may say one that this version does not list. */
 export type ErrorCode = NodeErrorCode | ClientErrorCode | (string & {});
 
-/** Why something was not done. The message is for a person, the code for a program. */
+/** Why something was not done, or may not have been. The message is for a person, the code for a program. */
 export class KeywireError extends Error {
   override readonly name: string = 'KeywireError';
   /** What a program looks at. */
   readonly code: ErrorCode;
   /** Whether the same may succeed later. */
   readonly retry: boolean;
-  /** When to try again, in milliseconds, where that is known. */
+  /** In how many milliseconds to try again, where that is known. */
   readonly retryMs: number | undefined;
 
   constructor(code: ErrorCode, detail: string, retry: boolean = false, retryMs?: number) {

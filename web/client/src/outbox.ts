@@ -29,8 +29,9 @@ export interface Way extends World {
   start(): KeywireError | undefined;
 }
 
-/** With `signal` a command is given up: its promise rejects with the signal's reason, and its outcome is not known. */
+/** What every command takes. */
 export interface Options {
+  /** Gives the command up: its promise rejects with the signal's reason, and its outcome is not known. */
   readonly signal?: AbortSignal;
 }
 
@@ -231,9 +232,9 @@ export class Outbox {
   }
 
   #pause(room: unknown, attempts: number, retryMs: number | undefined): void {
-    const pause = this.#pauses.get(room) ?? new Timer(this.#way.clock);
     // Many are answered so at once: that is one failure.
-    if (pause.isSet() && retryMs === undefined) return;
+    if (this.#pauses.has(room) && retryMs === undefined) return;
+    const pause = this.#pauses.get(room) ?? new Timer(this.#way.clock);
     this.#pauses.set(room, pause);
     pause.set(retryMs ?? wait(this.#way, attempts), () => {
       this.#pauses.delete(room);

@@ -6,15 +6,17 @@ import { type Entry, type Json, type Member, type Position, type Presence, type 
 /** What is said: a text, or JSON data. */
 export type Content = string | { readonly data: unknown };
 
-/** `key`: a UUID of one's own, to know one's message by when it comes back; else one is made. */
+/** What a command takes that leaves an entry in the log. */
 export interface KeyOptions extends Options {
+  /** A UUID, to know one's entry by when it comes back, and a second try by; one is made unless it is given. */
   readonly key?: string;
 }
 
-/** What became of a publish. */
+/** What became of a command that leaves an entry in the log. */
 export interface Published {
-  /** Its place in the log; none in an ephemeral room, or if nothing had to be done. */
+  /** The entry's place; none in an ephemeral room, or if nothing had to be done. */
   readonly seq: number | undefined;
+  /** The one that was given, or was made. */
   readonly key: string;
   /** It was so already: a member joined, a message deleted. */
   readonly unchanged: boolean;
@@ -36,25 +38,33 @@ export interface Muted {
   readonly mutedUntil: string | null;
 }
 
-/** Which part of a log: backwards from the end or from `before`, or onwards from `after`. */
+/** Which part of a log: backwards from the end or from `before`, or onwards from `after`, but not both. */
 export interface HistoryOptions extends Options {
+  /** Entries before this `seq`. */
   readonly before?: number;
+  /** Entries behind this `seq`; 0: from the beginning. */
   readonly after?: number;
-  /** Entries of a page at most, 1 to 100. */
+  /** Entries of a page at most, 1 to 100; 100. */
   readonly limit?: number;
 }
 
 /** Some entries of a log, oldest first. */
 export interface HistoryPage {
   readonly room: string;
+  /** The log's name; the same in every page. */
   readonly epoch: string;
-  /** Where the log begins and ends. */
+  /** Where the log begins, */
   readonly firstSeq: number;
+  /** and where it ends. */
   readonly lastSeq: number;
+  /** Those of kinds that this version knows. */
   readonly entries: Entry[];
 }
 
-/** A room of the node's. Making one of these sends nothing. */
+/**
+ * A handle on a room. Whatever the node refuses rejects with a `KeywireError` of its code. What has no answer when the
+ * connection goes is sent again on the next one, but for a publish in an ephemeral room.
+ */
 export class Room {
   readonly #outbox: Outbox;
   readonly #subscription: Subscription;
@@ -65,11 +75,15 @@ export class Room {
     this.#subscription = subscription;
   }
 
+  /** The room's name, which never changes. */
   get name(): string {
     return this.#subscription.name;
   }
 
-  /** How far entries were delivered: kept by the app, it is a `since` for later. */
+  /**
+   * How far entries were delivered: kept by the app, it is a `since` for later. Undefined in an ephemeral room, until
+   * the node follows up, and after `unsubscribe()`.
+   */
   get position(): Position | undefined {
     return this.#subscription.position;
   }
@@ -81,13 +95,18 @@ export class Room {
 
   /**
    * Follows the room: what is said from now on, or exactly what is behind `since`. It goes on after each
-   * reconnect from where it was. Resolves when the node first follows up; rejects if it refuses.
+   * reconnect from where it was. Resolves when the node first follows up. Rejects if it refuses, of a room that is
+   * not open to you with `room_not_found`, of `since` in an ephemeral one with `not_durable`; if `unsubscribe()` comes
+   * first, with `not_subscribed`. A room that is followed already stays where it is, whatever `since` says.
    */
   subscribe({ since }: { readonly since?: Position } = {}): Promise<Subscribed> {
     return quiet((done, failed) => this.#subscription.start({ done, failed }, since));
   }
 
-  /** Follows it no more, and lets go of it: its listeners stay as long as the app holds a handle on it. */
+  /**
+   * Follows it no more, and lets go of it: its listeners stay as long as the app holds a handle on it, and hear again
+   * what comes after another `subscribe()`.
+   */
   unsubscribe(): void {
     this.#subscription.stop(new KeywireError('not_subscribed', 'Unsubscribed.'));
   }
@@ -101,67 +120,79 @@ export class Room {
     return this.#keyed('publish', said(content), options);
   }
 
-  /** Gives one's own message another text. */
+  /** Gives one's own message, at the `seq` `of`, another text. Durable rooms only: else `not_durable`. */
   edit(of: number, content: Content, options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('edit', { of, ...said(content) }, options);
   }
 
-  /** Empties a message. */
+  /** Empties the message at the `seq` `of`: one's own, or as a moderator another's. Durable rooms only. */
   delete(of: number, options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('delete', { of }, options);
   }
 
+  /** Becomes a member, of a public room or where one is invited. Members may publish. */
   join(options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('join', {}, options);
   }
 
+  /** Is a member no longer. Rejects with `last_owner` while others are there and none of them is an owner. */
   leave(options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('leave', {}, options);
   }
 
-  /** Makes another leave; `user` is an id. */
+  /** Makes another leave; `user` is an id. For moderators. */
   remove(user: string, options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('remove', { user }, options);
   }
 
+  /** Gives a member, whose id `user` is, another role. For owners. */
   setRole(user: string, role: Role, options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('set_role', { user, role }, options);
   }
 
-  /** Lets somebody find and join a private room. */
+  /** Lets somebody find and join a private room. For moderators. Rejects with `user_not_found`. */
   invite(username: string, options: Options = {}): Promise<Invited> {
     const read = ({ user, unchanged }: Json): Invited => ({ user: String(user), unchanged: unchanged === true });
     return this.#outbox.call('invite', { room: this.name, username }, read, options);
   }
 
-  /** A member may say nothing until then; `user` is an id. Resolves with when it ends. */
+  /**
+   * A member, whose id `user` is, may say nothing until then, or for so many seconds; ten years at most. For
+   * moderators. Resolves with when it ends.
+   */
   mute(user: string, until: Date | { readonly seconds: number }, options: Options = {}): Promise<Muted> {
     const end = until instanceof Date ? { until: until.toISOString() } : { seconds: until.seconds };
     return this.#outbox.call('mute', { room: this.name, user, ...end }, camel<Muted>, options);
   }
 
-  /** A member may speak again. */
+  /** A member, whose id `user` is, may speak again. For moderators. */
   unmute(user: string, options: Options = {}): Promise<Muted> {
     return this.#outbox.call('unmute', { room: this.name, user }, camel<Muted>, options);
   }
 
-  /** Who belongs to it; asked for as it is read. */
+  /** Who belongs to it, by id; asked for as they are read. */
   members(options: Options = {}): AsyncGenerator<Member, void, undefined> {
     return this.#outbox.pages('members', { room: this.name }, 'members', 'id', options);
   }
 
-  /** Who is in it now. Asked once it is subscribed to, `present` and `absent` tell what changes from then on. */
+  /**
+   * Who is in it now, the first 100 by id, or those behind the id `after`. Asked once it is subscribed to, and again
+   * after each reconnect, `present` and `absent` tell what changes from then on.
+   */
   presence({ after, ...options }: Options & { readonly after?: string } = {}): Promise<Presence> {
     this.#subscription.asksPresence();
     return this.#outbox.call('presence', { room: this.name, after }, camel<Presence>, options);
   }
 
-  /** Tells the others that you type: call it at each key, it is sent once in three seconds. */
+  /** Tells the others that you type, while you follow the room: call it at each key, it is sent once in three seconds. */
   typing(): void {
     this.#subscription.type();
   }
 
-  /** The log, page by page; asked for as it is read. */
+  /**
+   * The log of a durable room, page by page; asked for as it is read. Backwards the newest page is first; within a page
+   * entries are oldest first. Rejects with `log_replaced` if it becomes another log meanwhile: begin again.
+   */
   async *history({ before, after, limit, signal }: HistoryOptions = {}): AsyncGenerator<HistoryPage, void, undefined> {
     let epoch: string | undefined;
     // JSON leaves out what is undefined.

@@ -7,16 +7,19 @@ import { type DeletedEntry, type EditedEntry, type Entry, type Json, type Member
 
 /** What a subscription stands on. */
 export interface Subscribed {
+  /** Whether what is said is kept; if not, there are no positions and no history. */
   readonly durable: boolean;
   /** What you are in the room; null: a reader of a public one. */
   readonly role: Role | null;
-  /** Whether it goes on from where the client left off. */
+  /** Whether it goes on from where the client left off; else something may have been said meanwhile. */
   readonly resumed: boolean;
 }
 
 /** The log no longer reaches back to where the client left off, or it is another one. */
 export interface Reset {
+  /** The log's name. */
   readonly epoch: string;
+  /** Where it begins now: history reaches back to here. */
   readonly firstSeq: number;
   /** What follows is behind this one. */
   readonly lastSeq: number;
@@ -32,14 +35,19 @@ export interface Missed {
 
 /** What a room tells. */
 export interface RoomEvents {
-  /** Every entry, in order, once. */
+  /** Every entry, in order, once; your own, too. Each is told by its kind as well. */
   entry: Entry;
-  /** Entries of one kind. */
+  /** Somebody said something. */
   message: MessageEntry;
+  /** A message has another text. */
   edited: EditedEntry;
+  /** A message is deleted. */
   deleted: DeletedEntry;
+  /** Somebody is a member now. */
   joined: MemberEntry;
+  /** Somebody is a member no longer; `user` and `subject` differ if they were removed. */
   left: MemberEntry;
+  /** A member has another role. */
   role: MemberEntry;
   /** Somebody is there who was not. */
   present: User;
@@ -83,7 +91,7 @@ const TYPING_PAUSE = 3_000;
 
 /** Where one room's log is read, over any number of connections. */
 export class Subscription {
-  readonly events: Emitter<RoomEvents> = new Emitter();
+  readonly #events: Emitter<RoomEvents> = new Emitter();
   readonly name: string;
   /** How far entries were delivered; none in an ephemeral room. */
   position: Position | undefined;
@@ -109,7 +117,7 @@ export class Subscription {
   /** Adds a listener; what it returns removes it. */
   on<Name extends keyof RoomEvents>(name: Name, listener: (event: RoomEvents[Name]) => void): () => void {
     this.#base.keep(this);
-    const remove = this.events.on(name, listener);
+    const remove = this.#events.on(name, listener);
     return () => {
       remove();
       this.#rest();
@@ -169,7 +177,7 @@ export class Subscription {
   missed(): void {
     if (this.#status !== 'on') return;
     const missed = { messages: this.isEphemeral(), presence: this.#isPresenceAsked };
-    if (missed.messages || missed.presence) this.events.emit('missed', missed);
+    if (missed.messages || missed.presence) this.#events.emit('missed', missed);
   }
 
   /** The connection is open: asks the node, if anybody wants it to. */
@@ -206,12 +214,12 @@ export class Subscription {
     if (push['push'] === 'reset') return this.#reset(push);
     if (push['push'] === 'unsubscribed') {
       this.#off();
-      this.events.emit('unsubscribed', undefined);
+      this.#events.emit('unsubscribed', undefined);
       return;
     }
     const { push: kind, user, told } = push;
-    if (kind === 'present' || kind === 'absent' || kind === 'typing') return this.events.emit(kind, user as User);
-    if (kind === 'presence') return this.events.emit('presence', { told: told !== false });
+    if (kind === 'present' || kind === 'absent' || kind === 'typing') return this.#events.emit(kind, user as User);
+    if (kind === 'presence') return this.#events.emit('presence', { told: told !== false });
     // A newer node may have kinds that are not known here. They have their place in the log all the same.
     const { seq } = push;
     if (isCount(seq)) {
@@ -230,8 +238,8 @@ export class Subscription {
   }
 
   #deliver(entry: Entry): void {
-    this.events.emit('entry', entry);
-    this.events.emit(entry.kind, entry as never);
+    this.#events.emit('entry', entry);
+    this.#events.emit(entry.kind, entry as never);
   }
 
   #accepted({ durable, role, epoch, seq }: Json, resumed: boolean): void {
@@ -243,14 +251,14 @@ export class Subscription {
     const subscribed: Subscribed = { durable: durable !== false, role: (role ?? null) as Role | null, resumed };
     this.#subscribed = subscribed;
     for (const { done } of this.#waiters.splice(0)) done(subscribed);
-    this.events.emit('subscribed', subscribed);
+    this.#events.emit('subscribed', subscribed);
     this.#base.outbox.flush();
   }
 
   #refused(error: KeywireError): void {
     if (!error.retry) {
       this.#off(error);
-      this.events.emit('error', error);
+      this.#events.emit('error', error);
       return;
     }
     const ms = error.retryMs ?? wait(this.#base, this.#attempt);
@@ -261,7 +269,7 @@ export class Subscription {
   #reset({ epoch, first_seq: firstSeq, last_seq: lastSeq }: Json): void {
     if (!isCount(firstSeq) || !isCount(lastSeq)) return;
     this.position = { epoch: String(epoch), seq: lastSeq };
-    this.events.emit('reset', { epoch: String(epoch), firstSeq, lastSeq });
+    this.#events.emit('reset', { epoch: String(epoch), firstSeq, lastSeq });
   }
 
   #off(error?: KeywireError): void {
@@ -274,8 +282,9 @@ export class Subscription {
     if (error) for (const { failed } of this.#waiters.splice(0)) failed(error);
     this.#base.outbox.flush();
   }
+
   /** Nobody would notice if it were another one, but who has a handle on it. */
   #rest(): void {
-    if (this.#status === 'off' && this.events.isEmpty()) this.#base.release(this);
+    if (this.#status === 'off' && this.#events.isEmpty()) this.#base.release(this);
   }
 }

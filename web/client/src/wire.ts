@@ -1,5 +1,6 @@
 /** A user, as others see one. */
 export interface User {
+  /** A UUID. */
   readonly id: string;
   readonly username: string;
 }
@@ -18,7 +19,7 @@ export interface EntryBase {
   readonly room: string;
   /** Its place in the log; none in an ephemeral room. */
   readonly seq?: number;
-  /** When it was stored, as RFC 3339. */
+  /** When the node took it, as RFC 3339. */
   readonly at: string;
   /** Whose it is; null once the account is deleted. */
   readonly user: User | null;
@@ -29,12 +30,15 @@ export interface EntryBase {
 /** What was said: a text, or JSON data, or neither once it is deleted. */
 export interface Said {
   readonly text?: string;
+  /** Whatever JSON it was. */
   readonly data?: unknown;
+  /** It was said, and is deleted since. */
   readonly deleted?: true;
 }
 
 /** The member whom an entry is about. */
 export interface Subject {
+  /** The user's id. */
   readonly user: string;
   /** Null once the account is deleted. */
   readonly username: string | null;
@@ -44,9 +48,9 @@ export interface Subject {
 
 /** Something was said. */
 export type MessageEntry = EntryBase & Said & { readonly kind: 'message' };
-/** Another text for the message `of`. */
+/** Another text or other data for the message at `of`, a `seq`. */
 export type EditedEntry = EntryBase & Said & { readonly kind: 'edited'; readonly of: number };
-/** The message `of` is deleted. */
+/** The message at `of`, a `seq`, is deleted. */
 export type DeletedEntry = EntryBase & { readonly kind: 'deleted'; readonly of: number };
 /** Somebody joined, left, or has another role. */
 export type MemberEntry = EntryBase & { readonly kind: 'joined' | 'left' | 'role'; readonly subject: Subject };
@@ -55,7 +59,7 @@ export type MemberEntry = EntryBase & { readonly kind: 'joined' | 'left' | 'role
 export type Entry = MessageEntry | EditedEntry | DeletedEntry | MemberEntry;
 
 /** The kinds of entries that this version knows. */
-export const KINDS: ReadonlySet<string> = new Set<Entry['kind']>(['message', 'edited', 'deleted', 'joined', 'left', 'role']);
+const KINDS: ReadonlySet<string> = new Set<Entry['kind']>(['message', 'edited', 'deleted', 'joined', 'left', 'role']);
 
 /** What a room is, wherever it is told of. */
 export interface RoomBase {
@@ -91,14 +95,16 @@ export interface Invitation extends RoomBase {
 
 /** Who belongs to a room. */
 export interface Member {
+  /** The user's id. */
   readonly id: string;
   readonly username: string;
   readonly displayName: string | null;
   readonly role: Role;
+  /** Until when they may say nothing, as RFC 3339; null: they may speak. */
   readonly mutedUntil: string | null;
 }
 
-/** So many in each period, and `burst` at once after a rest. */
+/** So many in each period of so many milliseconds, and `burst` at once after a rest. */
 export interface Rate {
   readonly count: number;
   readonly periodMs: number;
@@ -111,12 +117,15 @@ export interface Limits {
   readonly messageBytes: number;
   /** Rooms followed at once. */
   readonly subscriptions: number | null;
+  /** Publishes without a reply at once; the client sees to it. */
   readonly publishesInFlight: number;
-  /** How fast commands may come, and their bytes. */
+  /** How fast commands may come. */
   readonly messages: Rate | null;
+  /** How fast their bytes may. */
   readonly bytes: Rate | null;
-  /** The node asks after so much silence, and gives the connection up after so much more. */
+  /** The node asks after so much silence, in milliseconds, */
   readonly pingIntervalMs: number;
+  /** and gives the connection up after so much more. */
   readonly pingTimeoutMs: number;
 }
 

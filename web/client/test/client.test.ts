@@ -222,6 +222,14 @@ test('a page that is seen again asks whether the connection is alive', async () 
   for (const name of Object.keys(globals)) Reflect.deleteProperty(globalThis, name);
 });
 
+test('where there is no WebSocket one must be given, which is said at once', () => {
+  const there = Object.getOwnPropertyDescriptor(globalThis, 'WebSocket');
+  Reflect.deleteProperty(globalThis, 'WebSocket');
+  assert.throws(() => createClient({ url: 'ws://localhost:1/ws', getToken: () => null }), /no WebSocket/);
+  createClient({ url: 'ws://localhost:1/ws', getToken: () => null, WebSocket: HeldSocket }).close();
+  if (there) Object.defineProperty(globalThis, 'WebSocket', there);
+});
+
 test('keys are UUIDs of version 4', () => {
   const keys = Array.from({ length: 200 }, uuid);
   for (const key of keys) assert.match(key, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
