@@ -7,6 +7,7 @@ mod proxy;
 mod reading;
 mod retention;
 mod rooms;
+mod runs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
