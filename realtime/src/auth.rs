@@ -12,6 +12,7 @@ use shared::settings::Tokens;
 use uuid::Uuid;
 
 use crate::protocol::Sender;
+use crate::revocation::Doubts;
 
 /// Checks tokens and sessions.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Auth {
     clock: Clock,
     /// How long after `exp` a socket may stay, as clocks differ; the verifier allows the same.
     leeway: Duration,
+    /// Which sessions this node is to look at again.
+    doubts: Arc<Doubts>,
 }
 
 /// A signed-in user, for as long as the token holds.
@@ -28,19 +31,40 @@ pub struct Auth {
 pub(crate) struct Identity {
     /// The user.
     pub(crate) user: Uuid,
+    /// The session behind the token.
+    pub(crate) session: Uuid,
     /// The user's name.
     pub(crate) username: Arc<str>,
     /// Whether a role lets the user moderate every room.
     pub(crate) moderates: bool,
+    /// How many notices of revocations had been heard before the session was looked at.
+    pub(crate) heard: u32,
     /// When the socket is closed 4401.
     pub(crate) expires: Instant,
+}
+
+/// What a second look at a session found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict {
+    /// The user.
+    pub(crate) user: Uuid,
+    /// The session.
+    pub(crate) session: Uuid,
+    /// Whether a role lets the user moderate every room now; `None`: the session has ended.
+    pub(crate) moderates: Option<bool>,
 }
 
 impl Auth {
     /// Keys and sessions are read from this database.
     pub fn new(db: Database, tokens: Tokens, clock: Clock) -> Self {
         let leeway = tokens.leeway;
-        Self { verifier: Verifier::new(db.clone(), tokens), db, clock, leeway }
+        let verifier = Verifier::new(db.clone(), tokens);
+        Self { verifier, db, clock, leeway, doubts: Arc::default() }
+    }
+
+    /// The same for one node, with doubts of its own.
+    pub(crate) fn of_a_node(self) -> Self {
+        Self { doubts: Arc::default(), ..self }
     }
 
     /// Who the token speaks for.
@@ -58,11 +82,36 @@ impl Auth {
                 return Err(invalid());
             }
         };
+        let heard = self.doubts.heard();
         let check = db::sessions::check(self.db.pool(), &claims, self.clock.now());
         let session = self.db.run(check).await?;
-        let moderates = session.roles.iter().any(|role| *role >= Role::Moderator);
         let (user, username) = (session.user, session.username.into());
-        Ok(Identity { user, username, moderates, expires: self.until(&claims) })
+        let (moderates, expires) = (moderates(&session.roles), self.until(&claims));
+        Ok(Identity { user, session: claims.sid, username, moderates, heard, expires })
+    }
+
+    /// Looks at sessions again, in one statement: whether each that was found still holds, and lets its
+    /// user moderate every room.
+    ///
+    /// # Errors
+    /// The statement's.
+    pub(crate) async fn look_at(
+        &self,
+        sessions: &[Uuid],
+    ) -> std::result::Result<Vec<Verdict>, db::Error> {
+        let looking = db::sessions::look_at(self.db.pool(), sessions, self.clock.now());
+        let found = self.db.run(looking).await?;
+        let verdict = |found: db::sessions::FoundSession| Verdict {
+            user: found.user,
+            session: found.id,
+            moderates: found.roles.as_deref().map(moderates),
+        };
+        Ok(found.into_iter().map(verdict).collect())
+    }
+
+    /// Which sessions are to be looked at again.
+    pub(crate) fn doubts(&self) -> &Arc<Doubts> {
+        &self.doubts
     }
 
     /// The database that is asked.
@@ -89,4 +138,9 @@ impl Identity {
     pub(crate) fn sender(&self) -> Sender {
         Sender { id: self.user, username: (*self.username).to_owned() }
     }
+}
+
+/// Whether one of the roles lets its user moderate every room.
+fn moderates(roles: &[Role]) -> bool {
+    roles.iter().any(|role| *role >= Role::Moderator)
 }

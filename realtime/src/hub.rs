@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc::unbounded_channel;
@@ -77,8 +77,8 @@ pub(crate) enum SignIn {
 /// What is known of a connection before its socket arrives.
 #[derive(Debug, Default)]
 pub struct Guest {
-    /// When a plain client's access token ends.
-    pub(crate) expires: Option<Instant>,
+    /// Who a plain client is, if its token was looked at.
+    pub(crate) identity: Option<Box<Identity>>,
     /// The places it takes, given back when it has ended.
     pub(crate) held: Held,
 }
@@ -233,6 +233,11 @@ impl Hub {
         });
         let done = join_all(told.collect::<Vec<_>>()).await;
         tracing::debug!(shards = done.iter().filter(|done| **done).count(), "clients sent away");
+    }
+
+    /// What its shards share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Connections there are, those about to arrive included.

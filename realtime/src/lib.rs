@@ -31,6 +31,7 @@ mod presence;
 mod pressure;
 pub mod protocol;
 pub mod publication;
+mod revocation;
 mod room;
 pub mod serve;
 pub mod settings;
@@ -52,6 +53,7 @@ use limits::{Counts, Slots};
 use metrics::Metrics;
 use settings::Plain;
 use store::Store;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// What may wait between nodes of one process. No setting: only tests have several.
@@ -75,6 +77,8 @@ struct Inner {
     addresses: Arc<Counts<Vec<u8>>>,
     users: Arc<Counts<Uuid>>,
     phases: Phases,
+    /// Watches over the sockets' sessions for as long as the node lives.
+    _watch: Option<JoinSet<()>>,
 }
 
 /// Who may use plain mode, and how that is checked.
@@ -134,6 +138,7 @@ impl Node {
         inbound: Arc<Inbound>,
         broker: Arc<dyn Broker>,
     ) -> anyhow::Result<Self> {
+        let auth = auth.map(Auth::of_a_node);
         let mode = match (settings.plain, &auth) {
             (Plain::On, _) => Mode::On,
             (Plain::Off, _) => Mode::Off,
@@ -151,15 +156,16 @@ impl Node {
         Ok(Self(Arc::new(Inner {
             front,
             mode,
-            hub,
             lobby,
             broker,
             metrics,
             slots: Slots::new(settings.limits.connections),
             addresses: Counts::new(settings.limits.per_address),
             users,
+            _watch: auth.as_ref().map(|auth| revocation::watch(auth, hub.shared())),
             auth,
             phases: Phases::new(),
+            hub,
             settings,
         })))
     }
@@ -200,6 +206,8 @@ impl Node {
         metrics.queue_bytes.set(gauge(hub.held_bytes()));
         metrics.shard_bytes.set(gauge(hub.bytes_under_way()));
         metrics.relay_up.set(if broker.state() == broker::State::Down { 0.0 } else { 1.0 });
+        let hears = self.auth().is_none_or(|auth| auth.doubts().is_listening());
+        metrics.notices_up.set(if hears { 1.0 } else { 0.0 });
         metrics.render()
     }
 

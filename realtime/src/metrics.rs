@@ -48,6 +48,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Whether the relay's link stands: 1 or 0. A node alone has 1.
     pub relay_up: Gauge,
+    /// Whether revocations are heard of at once: 1 or 0. A node without a database has 1.
+    pub notices_up: Gauge,
     /// Messages handed to the relay.
     pub relay_sent: Counter,
     /// Messages that came by the relay.
@@ -182,6 +184,8 @@ impl Default for Metrics {
             ),
             relay_up: register
                 .gauge("keywire_relay_up", "1 while other nodes are reached, else 0."),
+            notices_up: register
+                .gauge("keywire_notices_up", "1 while revocations are heard of at once, else 0."),
             relay_sent: register
                 .counter("keywire_relay_sent_total", "Messages handed to the relay."),
             relay_received: register

@@ -36,6 +36,7 @@ mod part;
 mod patience;
 pub(crate) mod presence;
 mod queue;
+mod revocation;
 mod session;
 mod time;
 mod upkeep;
@@ -217,6 +218,8 @@ impl Shard {
                 drop(done);
             }
             Envelope::Presence(word) => self.hear_word(word),
+            Envelope::Sessions { which, answer } => drop(answer.send(self.sessions(&which))),
+            Envelope::Judged(verdicts) => self.judged(&verdicts),
             Envelope::Relief => self.relieve(),
             Envelope::Review => self.review(Instant::now()),
             Envelope::SendAway { window, done } => {
@@ -227,9 +230,12 @@ impl Shard {
         }
     }
 
-    fn join(self: &Rc<Self>, joining: Joining) {
+    fn join(self: &Rc<Self>, mut joining: Joining) {
         let speech = match joining.speech {
-            hub::Speech::Plain(room) => Speech::Plain(self.part(&room), Cell::new(0)),
+            hub::Speech::Plain(room) => {
+                let identity = joining.guest.identity.take();
+                Speech::Plain(self.part(&room), Cell::new(0), identity)
+            }
             hub::Speech::V1(sign_in) => {
                 let time = self.shared.settings.accept.sign_in;
                 Speech::V1(Box::new(Session::new(sign_in, time, Instant::now())))

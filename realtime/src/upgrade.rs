@@ -50,7 +50,8 @@ async fn upgrade(State(node): State<Node>, request: Request) -> Result<Response>
     let handshake = Handshake::read(&parts, node.auth().is_some())?;
     let (speech, identity) = speech(&node, &handshake).await?;
     let held = hold(&node, &mut parts, identity.as_ref())?;
-    let guest = Guest { expires: identity.map(|identity| identity.expires), held };
+    let is_plain = matches!(speech, Speech::Plain(_));
+    let guest = Guest { identity: identity.filter(|_| is_plain).map(Box::new), held };
     let upgraded =
         parts.extensions.remove::<OnUpgrade>().ok_or_else(handshake::upgrade_required)?;
     // Joined before the 101 goes out: whatever is published once the client knows it is connected

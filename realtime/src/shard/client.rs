@@ -80,9 +80,8 @@ impl Client {
 
     /// It is signed in, or its sign-in is renewed. `counted` is its place among the user's connections.
     pub(crate) fn signed_in(&self, identity: Identity, counted: Option<Counted<Uuid>>) {
-        if self.identity().is_none() && !self.session().is_over.get() {
-            let mut users = self.shard.users.borrow_mut();
-            users.entry(identity.user).or_default().push(Rc::clone(&self.connection));
+        if !self.session().is_over.get() {
+            self.shard.signed_in(&self.connection, &identity);
         }
         self.session().signed_in(identity);
         if let Some(counted) = counted {

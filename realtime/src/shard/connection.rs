@@ -10,12 +10,14 @@ use std::task::Waker;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::Shard;
 use super::memory::Frames;
 use super::part::{Batch, Member, Part};
 use super::queue::{Class, Full};
 use super::session::Session;
+use crate::auth::Identity;
 use crate::close::CloseCode;
 use crate::pressure::{ENTRY_BYTES, Rules};
 
@@ -65,8 +67,8 @@ pub(super) struct Connection {
 /// What a connection speaks.
 #[derive(Debug)]
 pub(super) enum Speech {
-    /// Plain mode: the room, and its place among the members there.
-    Plain(Rc<Part>, Cell<u32>),
+    /// Plain mode: the room, its place among the members there, and who it is, if that was asked.
+    Plain(Rc<Part>, Cell<u32>, Option<Box<Identity>>),
     /// `keywire.v1`.
     V1(Box<Session>),
 }
@@ -100,7 +102,10 @@ impl Connection {
     /// Becomes one of the shard's connections and, as a plain client, a member of its room.
     pub(super) fn enter(self: &Rc<Self>, shard: &Shard) {
         self.place.set(shard.connections.borrow_mut().insert(Rc::clone(self)));
-        if let Speech::Plain(part, place) = &self.speech {
+        if let Speech::Plain(part, place, identity) = &self.speech {
+            if let Some(identity) = identity {
+                shard.signed_in(self, identity);
+            }
             place.set(part.members.borrow_mut().insert(Member::new(Rc::clone(self), 0)));
             self.is_member.set(true);
         }
@@ -108,8 +113,11 @@ impl Connection {
 
     /// Gets nothing more from now on.
     fn leave_rooms(&self, shard: &Shard) {
+        if let Some((user, _)) = self.whose() {
+            shard.signed_out(self, user);
+        }
         match &self.speech {
-            Speech::Plain(part, place) => {
+            Speech::Plain(part, place, _) => {
                 if self.is_member.replace(false) {
                     part.members.borrow_mut().remove(place.get());
                     part.room.members[shard.index].fetch_sub(1, Ordering::SeqCst);
@@ -132,6 +140,23 @@ impl Connection {
     /// What it keeps for `keywire.v1`, if it speaks that.
     pub(super) fn session(&self) -> Option<&Session> {
         if let Speech::V1(session) = &self.speech { Some(session) } else { None }
+    }
+
+    /// The user whose it is, and the session on which it rests.
+    pub(super) fn whose(&self) -> Option<(Uuid, Uuid)> {
+        match &self.speech {
+            Speech::Plain(_, _, identity) => {
+                identity.as_ref().map(|identity| (identity.user, identity.session))
+            }
+            Speech::V1(session) => session.whose(),
+        }
+    }
+
+    /// Whether its user moderates every room now.
+    pub(super) fn may_moderate(&self, moderates: bool) {
+        if let Some(session) = self.session() {
+            session.may_moderate(moderates);
+        }
     }
 
     /// A room goes on without it: it reads what it lacks from the log when it has read what waits.
@@ -261,7 +286,7 @@ impl Connection {
         drop(outbox);
         if let Err(Full) = pushed {
             self.end(CloseCode::Slow);
-        } else if let (Some(until), Speech::Plain(part, _)) = (pauses, &self.speech) {
+        } else if let (Some(until), Speech::Plain(part, ..)) = (pauses, &self.speech) {
             shard.pause_for(self, part, until);
         }
     }

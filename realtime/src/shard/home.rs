@@ -279,7 +279,9 @@ impl Shard {
     /// The user's connections here.
     pub(super) fn clients_of(self: &Rc<Self>, user: Uuid) -> impl Iterator<Item = Client> {
         let theirs = self.users.borrow().get(&user).cloned().unwrap_or_default();
-        theirs.into_iter().map(move |connection| Client::new(Rc::clone(self), connection))
+        // Those in plain mode hear nothing of rooms.
+        let theirs = theirs.into_iter().filter(|connection| connection.session().is_some());
+        theirs.map(move |connection| Client::new(Rc::clone(self), connection))
     }
 
     /// Reads a room's log elsewhere; what it says comes back as news.

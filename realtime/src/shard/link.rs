@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::home::{Asking, News};
 use super::part::Entries;
 use super::presence::Word;
+use crate::auth::Verdict;
 use crate::hub::{Arrival, Guest, Room, Speech};
 use crate::publication::Kind;
+use crate::revocation::{Open, Which};
 use crate::room::RoleChange;
 
 /// One thing a shard is told. Each sender's come in the order they were sent.
@@ -91,6 +93,15 @@ pub(crate) enum Envelope {
     },
     /// Something of who is in a room.
     Presence(Word),
+    /// On which sessions sockets here rest is asked.
+    Sessions {
+        /// Which sockets.
+        which: Which,
+        /// Gets the answer.
+        answer: oneshot::Sender<Open>,
+    },
+    /// Sessions were looked at again.
+    Judged(Arc<[Verdict]>),
     /// What waits for another shard may be tried again.
     Relief,
     /// For whom publishers wait is to be looked at anew.

@@ -51,7 +51,7 @@ impl Shard {
 
     /// Publishers need not wait for a connection any more.
     pub(super) fn resume_from(&self, connection: &Connection) {
-        let Speech::Plain(part, _) = &connection.speech else { return };
+        let Speech::Plain(part, ..) = &connection.speech else { return };
         if !connection.pausing.replace(false) {
             return;
         }

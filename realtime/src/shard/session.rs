@@ -107,6 +107,18 @@ impl Session {
         self.identity.borrow().as_ref().map(|identity| identity.user)
     }
 
+    /// Whose it is, and the session on which it rests.
+    pub(super) fn whose(&self) -> Option<(Uuid, Uuid)> {
+        self.identity.borrow().as_ref().map(|identity| (identity.user, identity.session))
+    }
+
+    /// Whether its user moderates every room now.
+    pub(super) fn may_moderate(&self, moderates: bool) {
+        if let Some(identity) = &mut *self.identity.borrow_mut() {
+            identity.moderates = moderates;
+        }
+    }
+
     /// It is signed in, or its sign-in is renewed.
     pub(super) fn signed_in(&self, identity: Identity) {
         *self.identity.borrow_mut() = Some(identity);
@@ -132,17 +144,6 @@ impl Session {
     /// Is subscribed to nothing more.
     pub(super) fn leave_all(&self, shard: &Shard) {
         self.is_over.set(true);
-        if let Some(Identity { user, .. }) = &*self.identity.borrow() {
-            let mut users = shard.users.borrow_mut();
-            if let Some(theirs) = users.get_mut(user) {
-                theirs.retain(|one| {
-                    !one.session().is_some_and(|session| std::ptr::eq(session, self))
-                });
-                if theirs.is_empty() {
-                    users.remove(user);
-                }
-            }
-        }
         for subscription in self.subscriptions.take() {
             subscription.leave(shard, self.user());
         }

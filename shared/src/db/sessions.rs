@@ -107,6 +107,45 @@ pub async fn check(
     Ok(LiveSession { user: row.id, username: row.username, user_version: row.version, roles })
 }
 
+/// A session, as it is found without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundSession {
+    /// The session.
+    pub id: Uuid,
+    /// Its user.
+    pub user: Uuid,
+    /// What its user may do now; `None`: the session has ended, or the user is not active.
+    pub roles: Option<Vec<Role>>,
+}
+
+/// Looks whether sessions still hold, by what [`checked!`] asks, too; those that are gone are left out.
+/// That is no call of theirs: none counts as seen.
+///
+/// # Errors
+/// The statement's.
+pub async fn look_at(
+    db: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    now: OffsetDateTime,
+) -> Result<Vec<FoundSession>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.user_id,
+                  u.status = 'active' AND s.revoked_at IS NULL
+                  AND s.idle_until > $2 AND s.absolute_until > $2 AS "holds!",
+                  ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS "roles!"
+           FROM sessions s JOIN users u ON u.id = s.user_id
+           WHERE s.id = ANY($1)"#,
+        ids,
+        now
+    );
+    let rows = rows.fetch_all(db).await?;
+    let found = rows.into_iter().map(|row| {
+        let roles = row.holds.then(|| parse_roles(&row.roles));
+        FoundSession { id: row.id, user: row.user_id, roles }
+    });
+    Ok(found.collect())
+}
+
 /// Roles by name; the table's CHECK lets no other in.
 pub(super) fn parse_roles(names: &[String]) -> Vec<Role> {
     names.iter().filter_map(|name| Role::find(name)).collect()

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -133,6 +135,24 @@ async fn a_socket_is_closed_4401_when_its_token_ends_and_the_token_lets_nobody_i
     assert_eq!(close_code(&mut late).await, 4401);
     app.clock.advance(Duration::from_secs(5));
     is_refused(&app, Some(header(&token)), 401, "token_invalid").await;
+}
+
+#[tokio::test]
+async fn a_socket_is_closed_4403_when_its_session_ends_and_others_stay() {
+    let app = app(&[]).await;
+    let (first, second) = (sign_in(&app, "ann").await, sign_in(&app, "ann").await);
+    let mut gone = connect(&app, Some(header(&first))).await.unwrap();
+    let mut also = connect(&app, Some(subprotocol(&first))).await.unwrap();
+    let mut stays = connect(&app, Some(header(&second))).await.unwrap();
+    app.call(Method::POST, "/logout", &first, Some(json!({"scope": "local"}))).await;
+    assert_eq!(close_code(&mut gone).await, 4403);
+    assert_eq!(close_code(&mut also).await, 4403);
+    say(&mut stays, "hello").await;
+    hears(&mut stays, "hello").await;
+    sqlx::query("UPDATE users SET status = 'disabled'").execute(&app.owner).await.unwrap();
+    let told = "SELECT pg_notify('keywire_revoked', 'user ' || id) FROM users";
+    sqlx::query(told).execute(&app.owner).await.unwrap();
+    assert_eq!(close_code(&mut stays).await, 4403);
 }
 
 #[tokio::test]

@@ -184,7 +184,7 @@ pub(super) async fn say_bytes(socket: &mut Socket, bytes: &[u8]) {
 }
 
 /// The next text or binary message.
-pub(super) async fn hear(socket: &mut Socket) -> Message {
+pub(crate) async fn hear(socket: &mut Socket) -> Message {
     let hearing = async {
         loop {
             match socket.next().await.unwrap().unwrap() {

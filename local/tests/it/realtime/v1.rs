@@ -10,5 +10,6 @@ mod presence;
 mod races;
 mod resume;
 mod retention;
+mod revocation;
 mod rooms;
 mod sign_in;

@@ -105,7 +105,7 @@ impl Farewell {
         let mut end = end;
         if end == End::Ours(CloseCode::Restart) {
             match &connection.speech {
-                Speech::Plain(part, place) => part.catch_up(shard, connection, place.get()),
+                Speech::Plain(part, place, _) => part.catch_up(shard, connection, place.get()),
                 Speech::V1(_) => {
                     command::bye(&Client::new(Rc::clone(shard), Rc::clone(connection)));
                 }

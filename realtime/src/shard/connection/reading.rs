@@ -269,11 +269,13 @@ impl Task {
     fn take(&self, kind: Kind, payload: &[u8], now: Instant) -> Result<Result<(), Busy>, End> {
         let Self { connection, shard, .. } = self;
         match &connection.speech {
-            Speech::Plain(part, _) => Ok(part.publish(shard, kind, payload, now).or_else(|Busy| {
-                shard.hold(connection);
-                // The relief may have come just before.
-                part.publish(shard, kind, payload, now)
-            })),
+            Speech::Plain(part, ..) => {
+                Ok(part.publish(shard, kind, payload, now).or_else(|Busy| {
+                    shard.hold(connection);
+                    // The relief may have come just before.
+                    part.publish(shard, kind, payload, now)
+                }))
+            }
             // Commands are texts.
             Speech::V1(_) if kind == Kind::Binary => Err(End::Ours(CloseCode::Unsupported)),
             Speech::V1(_) => Ok(command::hear(&self.client(), payload)),

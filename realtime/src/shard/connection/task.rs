@@ -28,8 +28,6 @@ pub(in crate::shard) struct Task {
     stage: Stage,
     pub(super) reader: Reader,
     heartbeat: Heartbeat,
-    /// When the access token ends.
-    expires: Option<Instant>,
     looks: Looks,
     started: Instant,
     _held: Held,
@@ -71,7 +69,6 @@ impl Task {
             stage: Stage::Awaited(arrival),
             reader: Reader::new(settings, now),
             heartbeat: Heartbeat::new(&settings.heartbeat, rand::random(), now),
-            expires: guest.expires,
             looks: Looks::default(),
             started: now,
             _held: guest.held,
@@ -136,7 +133,9 @@ impl Task {
     /// What the clock asks for.
     fn due(&mut self, now: Instant) -> Result<(), End> {
         let ends = match &self.connection.speech {
-            Speech::Plain(..) => self.expires.map(|expires| (expires, CloseCode::Token)),
+            Speech::Plain(_, _, identity) => {
+                identity.as_ref().map(|identity| (identity.expires, CloseCode::Token))
+            }
             Speech::V1(session) => Some(session.ends()),
         };
         if let Some((_, code)) = ends.filter(|(at, _)| *at <= now) {
@@ -217,7 +216,7 @@ impl Task {
         shard.shared.metrics.bytes_sent.increment(sent);
         match (pauses.filter(|_| connection.is_member.get()), &connection.speech) {
             // It takes bytes again.
-            (Some(until), Speech::Plain(part, _)) if sent > 0 => {
+            (Some(until), Speech::Plain(part, ..)) if sent > 0 => {
                 shard.pause_for(connection, part, until);
             }
             (Some(_), _) => {}
@@ -308,7 +307,7 @@ mod tests {
     /// The budget of DESIGN's engine: what a million idle connections cost hangs on it.
     #[test]
     fn an_idle_connection_keeps_within_its_budget() {
-        let identity = size_of::<Held>() + size_of::<Meter>() + size_of::<Option<Instant>>();
+        let identity = size_of::<Held>() + size_of::<Meter>();
         assert!(identity <= 256, "identity and limits: {identity}");
         let task = size_of::<Task>() - identity + TASK_OVERHEAD;
         assert!(task <= 512, "task: {task}");
