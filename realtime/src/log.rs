@@ -49,7 +49,7 @@ struct Lanes {
 }
 
 impl Log {
-    /// Starts the lanes on this runtime, and what removes old entries. While Postgres is away they wait for
+    /// Starts the lanes on this runtime, and what removes ended rooms and old entries. While Postgres is away they wait for
     /// it; one that would forget what it has acknowledged gets nothing while `LOG_DURABLE` is on.
     pub fn start(database: &Database, settings: &settings::Log, clock: &Clock) -> Self {
         let relief = Relief::default();
@@ -61,10 +61,8 @@ impl Log {
             queue
         });
         let lanes = Arc::new(Lanes { queues: queues.collect(), relief });
-        if let Some(keep) = settings.retention {
-            let trimmer = Trimmer::new(database.clone(), keep, clock.clone());
-            tokio::spawn(trimmer.run(Arc::downgrade(&lanes)));
-        }
+        let trimmer = Trimmer::new(database.clone(), settings.retention, clock.clone());
+        tokio::spawn(trimmer.run(Arc::downgrade(&lanes)));
         Self(lanes)
     }
 
@@ -129,8 +127,8 @@ impl Drop for Lanes {
 }
 
 /// What is said when the server would lose what was acknowledged.
-const DISPOSABLE: &str = "Postgres runs with fsync or synchronous_commit off: what it has acknowledged is gone when it \
-                          crashes. LOG_DURABLE=off takes it all the same";
+const DISPOSABLE: &str = "Postgres runs with fsync or synchronous_commit off: what it has \
+                          acknowledged is gone when it crashes. LOG_DURABLE=off takes it all the same";
 
 /// Whether the logs may be kept in this database, so that a process can refuse to start.
 ///

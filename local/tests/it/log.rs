@@ -3,6 +3,7 @@
 mod append;
 mod lanes;
 mod outcomes;
+mod owners;
 mod proxy;
 mod reading;
 mod retention;

@@ -4,6 +4,7 @@ mod change;
 mod delete;
 pub(crate) mod export;
 mod factors;
+mod owners;
 mod rooms;
 
 use std::time::Duration;

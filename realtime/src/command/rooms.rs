@@ -2,6 +2,8 @@
 
 mod mute;
 
+use std::sync::Arc;
+
 use shared::db::log::NewEntry;
 use shared::db::members::{self, Change, Membership, Role};
 use shared::db::rooms::{self, NewRoom, Standing};
@@ -9,9 +11,10 @@ use uuid::Uuid;
 
 use super::Outcome;
 use crate::auth::Identity;
+use crate::hub;
 use crate::protocol::{
     Command, Create, Created, ErrorCode, Invitation, Invitations, Invited, Log, Member, Members,
-    Name, Reply, Room, Rooms,
+    Name, Refusal, Reply, Room, Rooms,
 };
 use crate::room::{Effect, RoleChange};
 use crate::shard::client::Client;
@@ -113,29 +116,65 @@ impl Caller<'_> {
             return Err(ErrorCode::RoomNotFound.into());
         }
         let opened = Store::open(self.client.node(), &room);
-        let entry = match change {
-            Change::Join => NewEntry::Joined,
-            Change::Leave { subject } => NewEntry::Left { subject },
-            Change::Role { subject, role } => NewEntry::Role { subject, role },
-        };
-        if room.durable {
-            let node = self.client.node();
-            let appended = self.store.append(node, &opened, self.identity, key, entry).await?;
-            return Ok(appended.reply(key));
+        if let Change::Role { subject, role: Role::Owner } = change
+            && membership.is_some_and(|own| own.role == Role::Owner)
+        {
+            self.may_own(room.id, subject).await?;
         }
+        let reply = if room.durable {
+            let node = self.client.node();
+            let entry = entry_of(change);
+            self.store.append(node, &opened, self.identity, key, entry).await?.reply(key)
+        } else {
+            self.change_unlogged(&opened, change).await?
+        };
+        if let Change::Leave { subject } = change {
+            self.tell_end(&opened, subject).await;
+        }
+        Ok(reply)
+    }
+
+    /// The same where no log is kept.
+    async fn change_unlogged(&self, room: &Arc<hub::Room>, change: Change) -> Outcome {
         let (actor, now) = ((self.identity.user, self.identity.moderates), self.store.clock.now());
+        let id = room.id.0;
         let changing = self.store.ask(async move |store| {
-            members::change_unlogged(store.db.pool(), room.id, actor, change, now).await
+            members::change_unlogged(store.db.pool(), id, actor, change, now).await
         });
         match changing.await? {
             Ok(version) => {
-                if let Effect::Member(user, role) = effect_of(self.identity.user, &entry) {
+                if let Effect::Member(user, role) = effect_of(self.identity.user, &entry_of(change))
+                {
                     let change = RoleChange { user, role, version: Some(version) };
-                    Store::member_changed(self.client.node(), &opened, change);
+                    Store::member_changed(self.client.node(), room, change);
                 }
                 Ok(Reply::DONE)
             }
             Err(refused) => refusal(&refused).map_or(Ok(Reply::UNCHANGED), Err),
+        }
+    }
+
+    /// Whether a member may be made an owner, as far as that is one more room of theirs.
+    async fn may_own(&self, room: i64, subject: Uuid) -> Result<(), Refusal> {
+        let Some(limit) = self.client.node().settings.limits.rooms.map(i64::from) else {
+            return Ok(());
+        };
+        let asking = self
+            .store
+            .ask(async move |store| members::may_own(store.db.pool(), room, subject, limit).await);
+        if asking.await? {
+            return Ok(());
+        }
+        Err(Refusal::of(ErrorCode::TooManyRooms, "They own as many rooms as they may."))
+    }
+
+    /// Ends the subscriptions of whom a room has ended with. Should that not be known, they hear nothing
+    /// more there either.
+    async fn tell_end(&self, room: &Arc<hub::Room>, subject: Uuid) {
+        let id = room.id.0;
+        let asking = self.store.ask(async move |store| rooms::has_ended(store.db.pool(), id).await);
+        if let Ok(true) = asking.await {
+            Store::ended(self.client.node(), room, subject);
         }
     }
 
@@ -187,6 +226,15 @@ impl Caller<'_> {
             })
             .collect();
         Ok(Reply::Members(Members { more: is_full(members.len()), members }))
+    }
+}
+
+/// What is stored of a change in a log.
+fn entry_of(change: Change) -> NewEntry {
+    match change {
+        Change::Join => NewEntry::Joined,
+        Change::Leave { subject } => NewEntry::Left { subject },
+        Change::Role { subject, role } => NewEntry::Role { subject, role },
     }
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use append::{Append, NewEntry, Outcome, append};
 pub use epochs::renew_epochs;
 pub use read::{From, HEADS, ROW_BYTES, Replay, heads, page, since};
-pub use retention::{KEPT_AT_LEAST, Retention, aged, trim};
+pub use retention::{KEPT_AT_LEAST, Retention, aged, remove_ended, trim};
 pub use writer::{Durability, LOCK_TIMEOUT, STATEMENT_TIMEOUT, connect, durability};
 
 /// What an entry says.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Error;
 
-pub use change::{Change, Invited, change_unlogged, invite, mute};
+pub use change::{Change, Invited, change_unlogged, invite, may_own, mute};
 
 /// What a member may do in a room. In a room they own, people let others in, and set roles; with the second
 /// they remove and mute plain members, and delete what others said.

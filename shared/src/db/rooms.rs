@@ -191,3 +191,15 @@ pub async fn find(
         version: row.version,
     }))
 }
+
+/// Whether a room has ended with its last member.
+///
+/// # Errors
+/// The statement's.
+pub async fn has_ended(db: impl PgExecutor<'_>, room: i64) -> Result<bool, Error> {
+    let there = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM rooms WHERE id = $1 AND ended_at IS NULL) AS "there!""#,
+        room
+    );
+    Ok(!there.fetch_one(db).await?)
+}

@@ -45,6 +45,17 @@ pub(super) async fn hold(transaction: impl PgExecutor<'_>, id: Uuid) -> Result<(
     Ok(())
 }
 
+/// The same for whoever ends the account: what refers to it waits, too, or is waited for.
+///
+/// # Errors
+/// The statement's.
+pub(super) async fn hold_whole(transaction: impl PgExecutor<'_>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", id)
+        .fetch_optional(transaction)
+        .await?;
+    Ok(())
+}
+
 /// Makes an account with role `member`, the token and mail for the address it asks for, taken from the
 /// bucket of that, and its audit row, in one statement: a registration that fails takes nothing. Whether
 /// somebody owns the address is not looked at: the courier does that. `Err(until)` inside when the bucket

@@ -17,7 +17,7 @@ const MANY: usize = 1_200;
 /// Rooms, and two nodes' trimmers that keep two days, by a clock that is theirs.
 async fn start() -> (Rooms, [Trimmer; 2], Clock) {
     let (rooms, clock) = (Rooms::start().await, Clock::held());
-    let trimmer = || Trimmer::new(rooms.db.clone(), 2 * DAY, clock.clone());
+    let trimmer = || Trimmer::new(rooms.db.clone(), Some(2 * DAY), clock.clone());
     let trimmers = [trimmer(), trimmer()];
     (rooms, trimmers, clock)
 }
@@ -85,7 +85,7 @@ async fn nothing_younger_than_a_day_goes_whatever_a_trimmer_is_told() {
     let ann = rooms.user("ann").await;
     let room = rooms.room("lobby", ann).await;
     clock.advance(Duration::from_mins(24 * 60 - 1));
-    let hasty = Trimmer::new(rooms.db.clone(), Duration::from_secs(1), clock.clone());
+    let hasty = Trimmer::new(rooms.db.clone(), Some(Duration::from_secs(1)), clock.clone());
     assert_eq!(hasty.round().await.unwrap(), 0);
     clock.advance(Duration::from_mins(2));
     assert_eq!(hasty.round().await.unwrap(), 1);

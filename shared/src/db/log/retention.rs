@@ -66,6 +66,16 @@ pub async fn trim(
     Ok(removed.rows_affected())
 }
 
+/// Removes rooms that have ended and their logs, at most `most` rooms and entries; how many there were.
+///
+/// # Errors
+/// The statement's.
+pub async fn remove_ended(db: impl PgExecutor<'_>, most: u32) -> Result<u64, Error> {
+    let removed =
+        sqlx::query_scalar!(r#"SELECT remove_ended_rooms($1) AS "removed!""#, i64::from(most));
+    Ok(removed.fetch_one(db).await?.unsigned_abs())
+}
+
 /// Of the rooms after this one, [`HEADS`] at most and by number, the last that was looked at, and those whose
 /// first entry is from before: what [`trim`] finds something in. `None` when no room comes after.
 ///

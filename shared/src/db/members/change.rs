@@ -121,6 +121,31 @@ pub async fn mute(
     })
 }
 
+/// Whether this member may become an owner of the room: nobody owns more than `limit` rooms by that. Who owns
+/// it already, or is no member, is judged elsewhere.
+///
+/// Two at once may both find room for one more, as where rooms are made.
+///
+/// # Errors
+/// The statement's.
+pub async fn may_own(
+    db: impl PgExecutor<'_>,
+    room: i64,
+    subject: Uuid,
+    limit: i64,
+) -> Result<bool, Error> {
+    let may = sqlx::query_scalar!(
+        r#"SELECT $3 > (SELECT count(*) FROM (SELECT FROM room_members
+                                              WHERE user_id = $2 AND role = 'owner' LIMIT $3) owned)
+               OR NOT EXISTS (SELECT FROM room_members
+                              WHERE room = $1 AND user_id = $2 AND role <> 'owner') AS "may!""#,
+        room,
+        subject,
+        limit
+    );
+    Ok(may.fetch_one(db).await?)
+}
+
 /// How the members of a room change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {

@@ -24,6 +24,26 @@ pub(in crate::db) async fn hold_logs(
     Ok(held.fetch_all(transaction).await?)
 }
 
+/// Whether somebody, whose account is locked whole, owns rooms with logs other than these: they became an
+/// owner there meanwhile.
+///
+/// # Errors
+/// The statement's.
+pub(in crate::db) async fn owns_others(
+    transaction: impl PgExecutor<'_>,
+    owner: Uuid,
+    held: &[i64],
+) -> Result<bool, Error> {
+    let others = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM room_members m JOIN room_heads h ON h.room = m.room
+                          WHERE m.user_id = $1 AND m.role = 'owner'
+                            AND m.room <> ALL ($2::bigint[])) AS "others!""#,
+        owner,
+        held
+    );
+    Ok(others.fetch_one(transaction).await?)
+}
+
 /// Locks the rooms that somebody owns or made, and tells which of the former keep no log. After the account
 /// is locked.
 ///
@@ -50,7 +70,7 @@ pub(in crate::db) async fn hold_rooms(
 }
 
 /// Gives another owner to each of these rooms, all held, that has none any more: the moderator who has been
-/// there longest, else the member; nobody where nobody is left.
+/// there longest, else the member. Where nobody is left the room ends.
 ///
 /// # Errors
 /// The statement's.

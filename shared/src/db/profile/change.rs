@@ -169,7 +169,7 @@ pub enum Deletion {
 }
 
 /// Deletes the caller's account and all that hangs on it, keeps the name from others, gives the rooms they
-/// alone owned another owner, tells the nodes, writes the audit row, in one transaction. Only who manages
+/// alone owned another owner or ends them, tells the nodes, writes the audit row, in one transaction. Only who manages
 /// accounts waits for others who do.
 ///
 /// # Errors
@@ -181,23 +181,29 @@ pub async fn delete(
     caller: &Caller,
     now: OffsetDateTime,
 ) -> Result<Deletion, Error> {
+    let (user, mut manages) = (claims.sub, false);
     let mut connection = db.lend().await?;
-    let mut transaction = connection.begin().await?;
-    let mut rooms = inherit::hold_logs(&mut *transaction, claims.sub).await?;
-    users::hold(&mut *transaction, claims.sub).await?;
-    // Roles change only under the lock of the account's row, so what is told here stays so. Whoever
-    // manages accounts begins anew: the administrators' lock comes before any account's.
-    if admins::concerns(&mut *transaction, claims.sub).await? {
+    let (mut transaction, mut rooms) = loop {
+        let mut transaction = connection.begin().await?;
+        if manages {
+            admins::hold(&mut *transaction).await?;
+        }
+        let rooms = inherit::hold_logs(&mut *transaction, user).await?;
+        users::hold_whole(&mut *transaction, user).await?;
+        // Roles change only under the lock of the account's row, those in rooms too, so what is told here
+        // stays so. Whoever manages accounts, or owns another room by now, begins anew: the administrators'
+        // lock and those of logs come before any account's.
+        let must_hold = !manages && admins::concerns(&mut *transaction, user).await?;
+        if !must_hold && !inherit::owns_others(&mut *transaction, user, &rooms).await? {
+            break (transaction, rooms);
+        }
+        manages |= must_hold;
         transaction.rollback().await?;
-        transaction = connection.begin().await?;
-        admins::hold(&mut *transaction).await?;
-        rooms = inherit::hold_logs(&mut *transaction, claims.sub).await?;
-        users::hold(&mut *transaction, claims.sub).await?;
-    }
-    rooms.extend(inherit::hold_rooms(&mut *transaction, claims.sub).await?);
+    };
+    rooms.extend(inherit::hold_rooms(&mut *transaction, user).await?);
     let deleted = remove(&mut transaction, claims, verified, caller, now).await?;
     if deleted == Deletion::Done && !rooms.is_empty() {
-        inherit::hand_over(&mut *transaction, &rooms, claims.sub, now).await?;
+        inherit::hand_over(&mut *transaction, &rooms, user, now).await?;
     }
     transaction.commit().await?;
     Ok(deleted)

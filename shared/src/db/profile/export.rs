@@ -76,7 +76,7 @@ pub async fn export(
                                 FROM (SELECT r.name AS room, m.seq, m.kind, m.of_seq, m.body, m.key, m.at,
                                              sum(octet_length(m.body)) OVER newest AS bytes
                                       FROM messages m JOIN rooms r ON r.id = m.room
-                                      WHERE m.user_id = caller.id
+                                      WHERE m.user_id = caller.id AND r.ended_at IS NULL
                                       WINDOW newest AS (ORDER BY m.at DESC, m.room, m.seq DESC)
                                       ORDER BY m.at DESC, m.room, m.seq DESC LIMIT $8) m
                                 WHERE coalesce(m.bytes, 0) <= $9),

@@ -124,7 +124,7 @@ pub async fn invitations(
            FROM room_invitations i
            JOIN rooms r ON r.id = i.room
            LEFT JOIN users u ON u.id = i.invited_by
-           WHERE i.user_id = $1 AND r.name > $2
+           WHERE i.user_id = $1 AND r.name > $2 AND r.ended_at IS NULL
            ORDER BY r.name LIMIT $3"#,
         user,
         after.unwrap_or_default(),

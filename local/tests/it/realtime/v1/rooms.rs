@@ -89,6 +89,56 @@ async fn the_last_owner_stays_while_others_are_there() {
 }
 
 #[tokio::test]
+async fn a_room_ends_with_its_last_member_and_is_closed_on_all_their_connections() {
+    let app = TestApp::with(&[("SHARDS", "2")]).await;
+    for durable in [true, false] {
+        let create =
+            json!({"command": "create", "room": "general", "public": true, "durable": durable});
+        let (mut ann, mut other) = (Client::of(&app, "ann").await, Client::of(&app, "ann").await);
+        ann.does(create.clone()).await;
+        for client in [&mut ann, &mut other] {
+            client.does(in_room("subscribe", "general")).await;
+        }
+        ann.does(in_room("leave", "general")).await;
+        for client in [&mut ann, &mut other] {
+            if durable {
+                assert_eq!(client.push().await["push"], "left");
+            }
+            assert_eq!(client.push().await, json!({"push": "unsubscribed", "room": "general"}));
+        }
+        assert_eq!(ann.is_refused(in_room("join", "general")).await, "room_not_found");
+        let mut bob = Client::of(&app, "bob").await;
+        bob.does(create).await;
+        ann.does(in_room("join", "general")).await;
+        ann.does(in_room("leave", "general")).await;
+        bob.does(in_room("leave", "general")).await;
+    }
+}
+
+#[tokio::test]
+async fn who_owns_as_many_rooms_as_they_may_is_given_no_other() {
+    let app = TestApp::with(&[("ROOMS_PER_USER", "1")]).await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let (mut bob, mut cat) = (Client::of(&app, "bob").await, Client::of(&app, "cat").await);
+    bob.does(json!({"command": "create", "room": "of-bob"})).await;
+    let mut ids = Vec::new();
+    for client in [&mut bob, &mut cat] {
+        client.does(in_room("join", "general")).await;
+        ids.push(ann.does(in_room("members", "general")).await["members"].clone());
+    }
+    let id = |name: &str| {
+        let mut members = ids[1].as_array().unwrap().iter();
+        members.find(|member| member["username"] == name).unwrap()["id"].clone()
+    };
+    let role = |name: &str, role: &str| json!({"command": "set_role", "room": "general", "user": id(name), "role": role});
+    assert_eq!(ann.is_refused(role("bob", "owner")).await, "too_many_rooms");
+    assert_eq!(cat.is_refused(role("bob", "owner")).await, "forbidden");
+    ann.does(role("bob", "moderator")).await;
+    ann.does(role("cat", "owner")).await;
+    assert_eq!(ann.does(role("cat", "owner")).await, json!({"unchanged": true}));
+}
+
+#[tokio::test]
 async fn an_ephemeral_room_reaches_who_is_there_and_keeps_nothing() {
     let app = TestApp::with(&[("SHARDS", "2")]).await;
     let mut ann = Client::of(&app, "ann").await;
