@@ -10,6 +10,9 @@ use crate::Node;
 /// What the last connections may take after the window beside the close handshake or a request under
 /// way: their tasks have to end as well.
 const SLACK: Duration = Duration::from_secs(1);
+/// How long a client that is sent away is kept for what it has been promised an answer to. No setting: a
+/// publish takes milliseconds, and what has no answer by then is sent again to another node.
+pub(crate) const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 
 /// How far the node is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +58,7 @@ impl Phases {
     }
 }
 
-/// Sends every client away, within `DRAIN_DELAY` + `DRAIN_WINDOW` + the longer of `CLOSE_TIMEOUT` and
+/// Sends every client away, within `DRAIN_DELAY` + `DRAIN_WINDOW` + the longer of `CLOSE_TIMEOUT` + 2 s and
 /// `REQUEST_GRACE` + 1 s.
 pub(crate) async fn drain(node: &Node) {
     let (settings, close) = (&node.settings().drain, node.settings().heartbeat.close);
@@ -64,9 +67,10 @@ pub(crate) async fn drain(node: &Node) {
     sleep(settings.delay).await;
     node.phase().advance(Phase::Closing);
     node.hub().send_away(settings.window).await;
-    let rest = close.max(settings.request) + SLACK;
+    let rest = (ACKNOWLEDGE + close).max(settings.request) + SLACK;
     if timeout(rest, node.slots().all_free()).await.is_err() {
         tracing::warn!(connections = node.slots().open(), "some connections did not end in time");
     }
+    node.end_watch();
     tracing::info!("drained");
 }

@@ -10,7 +10,7 @@
 //! // on a signal: node.drain().await, after which the process may end
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use shared::client_address;
@@ -77,8 +77,8 @@ struct Inner {
     addresses: Arc<Counts<Vec<u8>>>,
     users: Arc<Counts<Uuid>>,
     phases: Phases,
-    /// Watches over the sockets' sessions for as long as the node lives.
-    _watch: Option<JoinSet<()>>,
+    /// Watches over the sockets' sessions, until it is dropped.
+    watch: Mutex<Option<JoinSet<()>>>,
 }
 
 /// Who may use plain mode, and how that is checked.
@@ -162,7 +162,7 @@ impl Node {
             slots: Slots::new(settings.limits.connections),
             addresses: Counts::new(settings.limits.per_address),
             users,
-            _watch: auth.as_ref().map(|auth| revocation::watch(auth, hub.shared())),
+            watch: Mutex::new(auth.as_ref().map(|auth| revocation::watch(auth, hub.shared()))),
             auth,
             phases: Phases::new(),
             hub,
@@ -181,7 +181,7 @@ impl Node {
     }
 
     /// Sends every client away and waits until they are gone, at most `DRAIN_DELAY` +
-    /// `DRAIN_WINDOW` + the longer of `CLOSE_TIMEOUT` and `REQUEST_GRACE` + 1 s. [`serve()`] ends
+    /// `DRAIN_WINDOW` + the longer of `CLOSE_TIMEOUT` + 2 s and `REQUEST_GRACE` + 1 s. [`serve()`] ends
     /// meanwhile.
     pub async fn drain(&self) {
         drain::drain(self).await;
@@ -260,6 +260,11 @@ impl Node {
     /// CloudFront only the request tells.
     pub(crate) fn counts_peers(&self) -> bool {
         self.0.front.http.client_address != client_address::Mode::Cloudfront
+    }
+
+    /// There are no sockets any more to watch over.
+    pub(crate) fn end_watch(&self) {
+        self.0.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     pub(crate) fn phase(&self) -> &Phases {

@@ -157,7 +157,7 @@ impl Drain {
                 "REQUEST_GRACE",
                 "3s",
                 WAIT_OR_NONE,
-                "How long HTTP requests under way may take once a stopped node accepts no more. The node ends one second after this and CLOSE_TIMEOUT.",
+                "How long HTTP requests under way may take once a stopped node accepts no more. The node ends one second after this, and after two seconds and CLOSE_TIMEOUT.",
             ),
         }
     }

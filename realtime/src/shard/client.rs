@@ -245,8 +245,8 @@ impl Drop for Ended {
             return;
         }
         session.in_flight.update(|in_flight| in_flight - 1);
-        // Else it is not waited for.
-        if session.in_flight.get() + 1 == IN_FLIGHT {
+        // Else it is not waited for, neither for the next nor for the end.
+        if session.in_flight.get() + 1 == IN_FLIGHT || !session.is_answering() {
             self.client.connection.wake();
         }
     }

@@ -124,6 +124,11 @@ impl Session {
         *self.identity.borrow_mut() = Some(identity);
     }
 
+    /// Whether a command is under way whose outcome is to be told.
+    pub(super) fn is_answering(&self) -> bool {
+        self.is_running.get() || self.in_flight.get() > 0
+    }
+
     /// When it is closed unless something changes, and with what.
     pub(super) fn ends(&self) -> (Instant, CloseCode) {
         match &*self.identity.borrow() {

@@ -16,10 +16,12 @@ use super::reading::Reader;
 use super::{Connection, Speech};
 use crate::close::CloseCode;
 use crate::command;
+use crate::drain::ACKNOWLEDGE;
 use crate::hub::{Arrival, Guest};
 use crate::limits::Held;
 use crate::shard::Shard;
 use crate::shard::client::Client;
+use crate::shard::session::Session;
 
 /// Drives one connection from its socket's arrival to its end.
 pub(in crate::shard) struct Task {
@@ -39,6 +41,8 @@ enum Stage {
     Awaited(oneshot::Receiver<Arrival>),
     /// It relays.
     Open,
+    /// It is sent away, and until then waits for the outcome of what it has asked.
+    Settling(Instant),
     /// It takes its leave.
     Leaving(Farewell),
     /// It is over, for this reason.
@@ -123,6 +127,27 @@ impl Task {
             }
             Err(_) => Poll::Ready(End::Gone),
         }
+    }
+
+    /// Whether it is sent away, but is promised an answer.
+    fn is_awaited(&self, end: End) -> bool {
+        let session = self.connection.session();
+        end == End::Ours(CloseCode::Restart) && session.is_some_and(Session::is_answering)
+    }
+
+    /// Says what commands under way come to, and hears no others.
+    fn settle(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<End> {
+        let now = Instant::now();
+        let wrote = self.write(cx, now);
+        if wrote.is_err() || self.connection.is_broken.get() {
+            return Poll::Ready(End::Gone);
+        }
+        let end = End::Ours(self.connection.ending.get().unwrap_or(CloseCode::Restart));
+        if now >= until || !self.is_awaited(end) {
+            return Poll::Ready(end);
+        }
+        self.look_at(until, Duration::ZERO, now);
+        Poll::Pending
     }
 
     /// The connection, as commands see it.
@@ -255,6 +280,15 @@ impl Future for Task {
                 }
                 Stage::Open => {
                     let end = ready!(this.relay(cx));
+                    if this.is_awaited(end) {
+                        this.stage = Stage::Settling(Instant::now() + ACKNOWLEDGE);
+                    } else {
+                        this.leave(end);
+                    }
+                }
+                Stage::Settling(until) => {
+                    let until = *until;
+                    let end = ready!(this.settle(until, cx));
                     this.leave(end);
                 }
                 Stage::Leaving(farewell) => {
@@ -276,7 +310,7 @@ impl Drop for Task {
         let end = match &self.stage {
             Stage::Over(end) => Some(*end),
             // The node is gone, or the task has panicked.
-            Stage::Open | Stage::Leaving(_) => Some(End::Gone),
+            Stage::Open | Stage::Settling(_) | Stage::Leaving(_) => Some(End::Gone),
             Stage::Awaited(_) | Stage::Absent => None,
         };
         self.connection.leave(&self.shard);
