@@ -187,9 +187,13 @@ impl Part {
                     self.order(&mut out, shard, kind, &payload, seq);
                 }
                 Waiting::Deliver { frames, entries, .. } => {
-                    let Joined { bytes, entries: joined } = out.lane(entries.are_fleeting());
-                    joined.append(&entries, bytes.len());
-                    bytes.extend_from_slice(&frames);
+                    if entries.are_fleeting() {
+                        out.wait(&frames, &entries, shard.shared.page_bytes());
+                    } else {
+                        let Joined { bytes, entries: joined } = &mut out.next;
+                        joined.append(&entries, bytes.len());
+                        bytes.extend_from_slice(&frames);
+                    }
                     shard.flush.due(self);
                 }
             }

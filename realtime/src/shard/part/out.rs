@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::entries::Entries;
+use super::fleeting::Waits;
 use crate::frame::encode;
 use crate::pressure::ENTRY_BYTES;
 use crate::publication::Kind;
@@ -21,7 +22,7 @@ pub(in crate::shard) struct Out {
     /// Joined since the last flush began.
     pub(in crate::shard) next: Joined,
     /// The same of what is fleeting, which is written by itself: of entries each member gets what it lacks.
-    pub(in crate::shard) fleeting: Option<Box<Joined>>,
+    pub(super) fleeting: Option<Box<Waits>>,
     /// What is being written, and to whom next.
     pub(in crate::shard) batch: Option<Batch>,
     /// What other shards sent, while there is no room for it.
@@ -79,17 +80,13 @@ impl Out {
         !self.next.bytes.is_empty() || self.fleeting.is_some()
     }
 
-    /// Takes what is joined: first what is not fleeting.
+    /// Takes what is joined: what is not fleeting, and what is when nothing else is there, or often was.
     pub(super) fn take(&mut self) -> Option<Joined> {
-        if self.next.bytes.is_empty() {
-            return self.fleeting.take().map(|joined| *joined);
+        let is_idle = self.next.bytes.is_empty();
+        if let Some(waits) = self.fleeting.take_if(|waits| is_idle || waits.is_over()) {
+            return Some(waits.joined);
         }
-        Some(std::mem::take(&mut self.next))
-    }
-
-    /// Where frames of this kind are joined.
-    pub(super) fn lane(&mut self, are_fleeting: bool) -> &mut Joined {
-        if are_fleeting { self.fleeting.get_or_insert_default() } else { &mut self.next }
+        (!is_idle).then(|| std::mem::take(&mut self.next))
     }
 
     /// Whether so many bytes more may be joined: a batch is at most a quarter of a queue's cap, so
