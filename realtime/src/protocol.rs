@@ -50,3 +50,6 @@ pub const MUTE_SECONDS: i64 = 10 * 365 * 24 * 3_600;
 
 /// Entries at most in an answer to `history`.
 pub const HISTORY_ENTRIES: u32 = 100;
+/// Arrays and objects of `data` within each other at most. Many readers of JSON take 128 and no more, and a
+/// reply puts what it tells into some of its own.
+pub const DATA_DEPTH: usize = 64;

@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::command::{Command, Content, Create, History, Name, Parsed, Since, Until, seq};
-use super::{ErrorCode, HISTORY_ENTRIES, MAX_ID, MUTE_SECONDS, Refusal, TEXT_CHARS};
+use super::{DATA_DEPTH, ErrorCode, HISTORY_ENTRIES, MAX_ID, MUTE_SECONDS, Refusal, TEXT_CHARS};
 
 /// The part of a message that every command has.
 #[derive(Deserialize)]
@@ -234,15 +234,19 @@ impl Content {
             (Some(text), None) if !text.contains('\0') => {
                 serde_json::json!({ "text": text }).to_string()
             }
-            (None, Some(data)) if !has_nul(data.get()) && is_plain(data.get()) => {
+            (None, Some(data)) if is_plain(data.get()) => {
                 format!(r#"{{"data":{}}}"#, data.get())
             }
             (Some(_), Some(_)) | (None, None) => {
                 return Err(Refusal::field("text or data, one of the two"));
             }
+            (None, Some(data)) if depth(data.get()) > DATA_DEPTH => {
+                let detail = format!("data: at most {DATA_DEPTH} arrays and objects within each other");
+                return Err(Refusal::field(detail));
+            }
             // Postgres keeps no U+0000, neither in a text nor in what is read as JSON later.
             _ => {
-                let detail = "no U+0000, no half of a surrogate pair, no number out of range, at most 127 deep";
+                let detail = "no U+0000, no half of a surrogate pair, no number out of range";
                 return Err(Refusal::field(detail));
             }
         };
@@ -252,7 +256,28 @@ impl Content {
 
 /// Whether every reader of JSON can read it: what is stored is pushed to all as it came.
 fn is_plain(json: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(json).is_ok()
+    !has_nul(json)
+        && depth(json) <= DATA_DEPTH
+        && serde_json::from_str::<serde_json::Value>(json).is_ok()
+}
+
+/// How many arrays and objects of a JSON text are within each other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut most, mut is_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b'[' | b'{' if !is_text => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Whether a JSON text has the escape of U+0000 in it: a backslash that is not itself escaped, and `u0000`.

@@ -172,9 +172,31 @@ fn an_escaped_backslash_before_u0000_is_a_text_like_any() {
         parse(text.as_bytes()).command.is_ok()
     };
     assert!(say(r#""\\u0000""#) && say(r#""\\\\u0000""#) && say(r#""\\""#));
-    let deep = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    assert!(say(&deep(100)) && !say(&deep(200)) && !say(r#""\ud800""#) && !say("1e999"));
+    assert!(!say(r#""\ud800""#) && !say("1e999"));
     assert!(!say(r#""\u0000""#) && !say(r#""\\\u0000""#) && !say(r#"{"\u0000":1}"#));
+}
+
+#[test]
+fn data_is_as_deep_as_every_reader_takes_it_and_no_deeper() {
+    let say = |data: &str| {
+        let text = format!(r#"{{"id":1,"command":"publish","room":"r","data":{data}}}"#);
+        parse(text.as_bytes()).command
+    };
+    let lists = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let objects = |depth| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    for deep in [lists, objects] {
+        assert!(say(&deep(64)).is_ok());
+        for depth in [65, 124, 127, 128, 20_000] {
+            let refusal = say(&deep(depth)).expect_err("too deep");
+            assert_eq!(refusal.code, ErrorCode::InvalidField, "{depth}");
+        }
+    }
+    let told = say(&lists(65)).expect_err("too deep").detail;
+    assert!(told.contains("at most 64"), "{told}");
+    // Nor is it deep what only looks so, in a text or one beside the other.
+    let brackets = "[{".repeat(100);
+    assert!(say(&format!(r#"["{brackets}","\"{brackets}"]"#)).is_ok());
+    assert!(say(&format!("[{}[]]", "[],".repeat(100))).is_ok());
 }
 
 #[test]

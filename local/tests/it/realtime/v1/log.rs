@@ -66,6 +66,22 @@ async fn data_is_delivered_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn data_as_deep_as_it_may_be_is_read_by_everybody_and_deeper_is_refused() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    ann.does(subscribe()).await;
+    let deep = |depth| (1..depth).fold(json!([]), |inner, _| json!([inner]));
+    let say = |depth| json!({"command": "publish", "room": "general", "data": deep(depth)});
+    ann.does(say(64)).await;
+    assert_eq!(ann.entries("general", 1).await[0]["data"], deep(64));
+    let told = ann.does(json!({"command": "history", "room": "general", "after": 1})).await;
+    assert_eq!(told["entries"][0]["data"], deep(64));
+    let refused = ann.ask(say(65)).await.unwrap_err();
+    assert_eq!(refused["code"], "invalid_field");
+    assert_eq!(refused["detail"], "data: at most 64 arrays and objects within each other");
+}
+
+#[tokio::test]
 async fn a_key_is_stored_once_and_stands_for_one_message() {
     let app = TestApp::start().await;
     let mut ann = ann_with_room(&app, "general").await;
