@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::protocol::Sender;
 use crate::revocation::Doubts;
+use crate::turns::Turns;
 
 /// Checks tokens and sessions.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Auth {
     leeway: Duration,
     /// Which sessions this node is to look at again.
     doubts: Arc<Doubts>,
+    /// Which users of this node ask the database.
+    turns: Arc<Turns>,
 }
 
 /// A signed-in user, for as long as the token holds.
@@ -59,12 +62,13 @@ impl Auth {
     pub fn new(db: Database, tokens: Tokens, clock: Clock) -> Self {
         let leeway = tokens.leeway;
         let verifier = Verifier::new(db.clone(), tokens);
-        Self { verifier, db, clock, leeway, doubts: Arc::default() }
+        let (doubts, turns) = (Arc::default(), Arc::default());
+        Self { verifier, db, clock, leeway, doubts, turns }
     }
 
-    /// The same for one node, with doubts of its own.
+    /// The same for one node, with doubts and turns of its own.
     pub(crate) fn of_a_node(self) -> Self {
-        Self { doubts: Arc::default(), ..self }
+        Self { doubts: Arc::default(), turns: Arc::default(), ..self }
     }
 
     /// Who the token speaks for.
@@ -82,6 +86,7 @@ impl Auth {
                 return Err(invalid());
             }
         };
+        let _turn = self.turns.take(claims.sub).await;
         let heard = self.doubts.heard();
         let check = db::sessions::check(self.db.pool(), &claims, self.clock.now());
         let session = self.db.run(check).await?;
@@ -112,6 +117,11 @@ impl Auth {
     /// Which sessions are to be looked at again.
     pub(crate) fn doubts(&self) -> &Arc<Doubts> {
         &self.doubts
+    }
+
+    /// Which users ask the database.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     /// The database that is asked.

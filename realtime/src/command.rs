@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use shared::settings;
+use uuid::Uuid;
 
 mod auth;
 mod history;
@@ -116,30 +117,46 @@ fn begin(client: &Client, id: u64, identity: Identity, command: Command) -> Resu
         }
         // It replies by itself: what follows in the room stands behind the reply.
         Command::Subscribe(room, since) => {
-            client.run(subscribe::subscribe(client.clone(), id, identity, room, since));
+            let user = identity.user;
+            let subscribe = subscribe::subscribe(client.clone(), id, identity, room, since);
+            in_turn(client, user, subscribe);
         }
         Command::Presence(room, after) => {
-            client.run(presence::presence(client.clone(), id, identity, room, after));
+            let user = identity.user;
+            let presence = presence::presence(client.clone(), id, identity, room, after);
+            in_turn(client, user, presence);
         }
         Command::Typing(room) => {
             reply(client, id, presence::typing(client, &identity, &room));
         }
         Command::History(room, page) => {
             let it = client.clone();
-            client.run(async move {
+            in_turn(client, identity.user, async move {
                 let outcome = history::history(&it, &identity, &room, page).await;
                 reply(&it, id, outcome);
             });
         }
         command => {
             let it = client.clone();
-            client.run(async move {
+            in_turn(client, identity.user, async move {
                 let outcome = alone(&it, &identity, command).await;
                 reply(&it, id, outcome);
             });
         }
     }
     Ok(())
+}
+
+/// Runs a command that asks the database when it is its user's turn; not for a connection that has ended
+/// meanwhile.
+fn in_turn(client: &Client, user: Uuid, command: impl Future<Output = ()> + 'static) {
+    let it = client.clone();
+    client.run(async move {
+        let _turn = it.store().auth.turns().take(user).await;
+        if !it.is_over() {
+            command.await;
+        }
+    });
 }
 
 /// A command during which no other runs.

@@ -37,6 +37,7 @@ pub mod serve;
 pub mod settings;
 mod shard;
 mod store;
+mod turns;
 mod upgrade;
 
 pub use auth::Auth;

@@ -6,7 +6,7 @@ use shared::db::log::NewEntry;
 use shared::db::members::Role;
 use uuid::Uuid;
 
-use super::{Outcome, reply};
+use super::{Outcome, in_turn, reply};
 use crate::auth::Identity;
 use crate::hub::{Keeping, Room};
 use crate::protocol::{Content, Entry, ErrorCode, Name, Reply, Taken, encode_entry};
@@ -28,7 +28,7 @@ pub(super) fn publish(
     let it = client.clone();
     let Some((room, role)) = client.subscribed(name.as_str()) else {
         let entry = NewEntry::Message { body: content.0.into() };
-        client.run(async move {
+        in_turn(client, identity.user, async move {
             let outcome = append(&it, &identity, &name, key, entry).await;
             reply(&it, id, outcome);
         });

@@ -154,6 +154,11 @@ impl Client {
         });
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.session().is_over.get()
+    }
+
     /// Rooms it is subscribed to.
     pub(crate) fn subscriptions(&self) -> usize {
         self.session().subscriptions.borrow().len()

@@ -123,3 +123,35 @@ async fn when_many_flood_a_lane_all_wait_their_turn_and_nobody_is_told_unavailab
     flooding.join_all().await;
     assert_eq!(stored(&app).await, FLOODERS * EACH);
 }
+
+#[tokio::test]
+async fn one_users_many_sockets_leave_the_database_to_the_others() {
+    let app = TestApp::with(&[("DATABASE_POOL", "6")]).await;
+    for name in ["ann", "bob"] {
+        app.user(name).await;
+    }
+    let ann = token(&app, "ann").await;
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(Client::with(&app, &ann).await);
+    }
+    let mut holding = app.owner.begin().await.unwrap();
+    sqlx::query("LOCK TABLE rooms IN ACCESS EXCLUSIVE MODE").execute(&mut *holding).await.unwrap();
+    let mut asked = Vec::new();
+    for socket in &mut sockets {
+        asked.push(socket.send(json!({"command": "rooms"})).await);
+    }
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE NOT granted AND datname = current_database() AND query LIKE '%room_members%'";
+    let count = async || sqlx::query_scalar::<_, i64>(waiting).fetch_one(&app.owner).await.unwrap();
+    until("four that wait", async || count().await >= 4).await;
+    for _ in 0..5 {
+        // He is not kept waiting by her, and a further socket of hers is.
+        app.sign_in("bob").await;
+        assert_eq!(count().await, 4);
+    }
+    holding.rollback().await.unwrap();
+    for (socket, id) in sockets.iter_mut().zip(asked) {
+        assert_eq!(socket.reply(id).await.unwrap()["rooms"], json!([]));
+    }
+}
