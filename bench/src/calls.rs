@@ -6,6 +6,7 @@
 
 mod load;
 mod pgbench;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -72,30 +72,6 @@ impl Client {
             .header(header::HOST, &self.host)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::from(body))?;
-        timeout(LIMIT, self.send(request)).await.context("no answer in time")?
-    }
-
-    /// Calls a route with a token, a body, or neither.
-    ///
-    /// # Errors
-    /// If the connection broke off or no answer came in time.
-    pub(crate) async fn call(
-        &mut self,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        body: Option<&Value>,
-    ) -> anyhow::Result<Answer> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::HOST, &self.host);
-        if let Some(token) = token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let request = request.body(Full::from(body))?;
         timeout(LIMIT, self.send(request)).await.context("no answer in time")?
     }
 

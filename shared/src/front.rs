@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
@@ -71,11 +72,14 @@ impl Front {
                 REQUEST_ID,
             ])
             .max_age(self.http.preflight_max_age);
-        router
-            .fallback(|| async { Problem::new(Code::NotFound) })
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(cors)
+        // Around the router as a whole. As layers of the router, each route would be boxed again by each of
+        // them, and all its boxes copied at each request.
+        let whole = ServiceBuilder::new()
             .layer(from_fn_with_state(Arc::clone(self), pass))
+            .layer(cors)
+            .layer(CatchPanicLayer::custom(panicked))
+            .service(router.fallback(|| async { Problem::new(Code::NotFound) }));
+        Router::new().fallback_service(whole)
     }
 
     /// Whether a page of this origin may call: the request's own origin if its Host was checked,

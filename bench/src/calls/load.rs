@@ -1,14 +1,17 @@
 //! Calls with a token, as fast as they are answered.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use tokio::task::JoinSet;
+use tokio::runtime::Builder;
+use tokio::task::{JoinSet, spawn_blocking};
 
+use super::wire::Wire;
 use crate::accounts::{self, PASSWORD};
 use crate::client::Client;
 use crate::keywire::Keywire;
@@ -112,12 +115,12 @@ impl Load {
     ) -> anyhow::Result<Counted> {
         let start = Instant::now() + RAMP;
         let end = start + counted;
-        let mut workers = JoinSet::new();
-        for (number, tokens) in self.0.iter().enumerate() {
-            let client = Client::connect(keywire.port).await?;
-            let worker = Worker { client, tokens: tokens.clone(), latency: Samples::new() };
-            workers.spawn(async move { (number, worker.call(kind, start, end).await) });
-        }
+        // On one thread, as one pgbench is: what the load takes of the cores, the server cannot have.
+        let (port, tokens) = (keywire.port, std::mem::take(&mut self.0));
+        let calling = spawn_blocking(move || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(call_all(port, tokens, kind, start..end))
+        });
         let mut owner = PgConnection::connect(&keywire.database_url).await?;
         tokio::time::sleep_until(start.into()).await;
         let (before, used) = (transactions(&mut owner).await?, used(keywire)?);
@@ -125,13 +128,8 @@ impl Load {
         let statements = transactions(&mut owner).await? - before;
         let until = self::used(keywire)?;
         let used = std::array::from_fn(|part| until[part].saturating_sub(used[part]));
-        let mut latency = Samples::new();
-        while let Some(worker) = workers.join_next().await {
-            let (number, worker) = worker?;
-            let worker = worker?;
-            latency.add(&worker.latency);
-            self.0[number] = worker.tokens;
-        }
+        let latency;
+        (self.0, latency) = calling.await??;
         let (answers, seconds) = (latency.count(), counted.as_secs_f64());
         Ok(Counted { answers, seconds, statements, used, latency })
     }
@@ -161,38 +159,67 @@ impl Tokens {
     }
 }
 
+/// Calls on a connection for each session; the tokens that hold afterwards, and the calls' times.
+async fn call_all(
+    port: u16,
+    tokens: Vec<Tokens>,
+    kind: Kind,
+    window: Range<Instant>,
+) -> anyhow::Result<(Vec<Tokens>, Samples)> {
+    let mut workers = JoinSet::new();
+    for tokens in tokens {
+        let worker = Worker { wire: Wire::connect(port).await?, tokens, latency: Samples::new() };
+        workers.spawn(worker.call(kind, window.clone()));
+    }
+    let (mut tokens, mut latency) = (Vec::new(), Samples::new());
+    while let Some(worker) = workers.join_next().await {
+        let worker = worker??;
+        latency.add(&worker.latency);
+        tokens.push(worker.tokens);
+    }
+    Ok((tokens, latency))
+}
+
 /// One connection and its session.
 struct Worker {
-    client: Client,
+    wire: Wire,
     tokens: Tokens,
     latency: Samples,
 }
 
 impl Worker {
     /// Calls again and again; what is answered within the window counts.
-    async fn call(mut self, kind: Kind, start: Instant, end: Instant) -> anyhow::Result<Self> {
+    async fn call(mut self, kind: Kind, window: Range<Instant>) -> anyhow::Result<Self> {
         loop {
-            let took = match kind {
-                Kind::Me => {
-                    let token = Some(self.tokens.access.as_str());
-                    let answer = self.client.call(Method::GET, "/me", token, None).await?;
-                    answer.expect(StatusCode::OK)?.took
-                }
-                Kind::Refresh => {
-                    let body = json!({ "refresh_token": self.tokens.refresh });
-                    let path = "/token/refresh";
-                    let answer = self.client.call(Method::POST, path, None, Some(&body)).await?;
-                    let answer = answer.expect(StatusCode::OK)?;
-                    self.tokens = Tokens::of(&serde_json::from_slice(&answer.body)?)?;
-                    answer.took
-                }
-            };
+            let request = self.request(kind);
+            let (body, took) = self.wire.call(&request).await?;
+            if kind == Kind::Refresh {
+                self.tokens = Tokens::of(&serde_json::from_slice(body)?)?;
+            }
             let now = Instant::now();
-            if now >= end {
+            if now >= window.end {
                 return Ok(self);
             }
-            if now >= start {
+            if window.contains(&now) {
                 self.latency.record(took);
+            }
+        }
+    }
+
+    fn request(&self, kind: Kind) -> Vec<u8> {
+        let Tokens { access, refresh } = &self.tokens;
+        match kind {
+            Kind::Me => {
+                let bearer = format!("authorization: Bearer {access}\r\n");
+                self.wire.request("GET /me", &bearer, "")
+            }
+            Kind::Refresh => {
+                let body = json!({ "refresh_token": refresh }).to_string();
+                self.wire.request(
+                    "POST /token/refresh",
+                    "content-type: application/json\r\n",
+                    &body,
+                )
             }
         }
     }
