@@ -1,6 +1,7 @@
 //! Rooms and the log of each, as the serving role appends to it and reads it.
 
 mod append;
+mod invitations;
 mod lanes;
 mod outcomes;
 mod owners;

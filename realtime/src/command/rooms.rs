@@ -1,5 +1,6 @@
 //! Rooms: making, finding, joining and leaving them, and who is in them.
 
+mod invitations;
 mod mute;
 
 use std::sync::Arc;
@@ -13,8 +14,7 @@ use super::Outcome;
 use crate::auth::Identity;
 use crate::hub;
 use crate::protocol::{
-    Command, Create, Created, ErrorCode, Invitation, Invitations, Invited, Log, Member, Members,
-    Name, Refusal, Reply, Room, Rooms,
+    Command, Create, Created, ErrorCode, Log, Member, Members, Name, Refusal, Reply, Room, Rooms,
 };
 use crate::room::{Effect, RoleChange};
 use crate::shard::client::Client;
@@ -42,6 +42,8 @@ pub(super) async fn carry_out(client: &Client, identity: &Identity, command: Com
             it.change(&room, key, Change::Role { subject, role }).await
         }
         Command::Invite(room, username) => it.invite(&room, &username).await,
+        Command::Decline(room) => it.decline(&room).await,
+        Command::Uninvite(room, user) => it.uninvite(&room, user).await,
         Command::Members(room, after) => it.members(&room, after).await,
         Command::Mute(room, subject, until) => it.mute(&room, subject, until).await,
         Command::Invitations(after) => it.invitations(after).await,
@@ -176,37 +178,6 @@ impl Caller<'_> {
         if let Ok(true) = asking.await {
             Store::ended(self.client.node(), room, subject);
         }
-    }
-
-    async fn invite(&self, name: &Name, username: &str) -> Outcome {
-        let standing = self.store.standing(name, self.identity).await?;
-        let (user, now) = (self.identity.user, self.store.clock.now());
-        let key = username.to_lowercase();
-        let inviting = self.store.ask(async move |store| {
-            members::invite(store.db.pool(), standing.room.id, user, &key, now).await
-        });
-        let invited = |user, unchanged| Ok(Reply::Invited(Invited { user, unchanged }));
-        match inviting.await? {
-            members::Invited::Done { user } => invited(user, false),
-            members::Invited::Member { user } => invited(user, true),
-            members::Invited::NoSuchUser => Err(ErrorCode::UserNotFound.into()),
-            members::Invited::Forbidden => Err(ErrorCode::Forbidden.into()),
-        }
-    }
-
-    async fn invitations(&self, after: Option<Name>) -> Outcome {
-        let user = self.identity.user;
-        let reading = self.store.ask(async move |store| {
-            let after = after.as_ref().map(Name::as_str);
-            rooms::invitations(store.db.pool(), user, after, PAGE).await
-        });
-        let invitations = reading.await?.into_iter().map(|invitation| {
-            let rooms::Room { name, title, durable, public, .. } = invitation.room;
-            let (invited_by, at) = (invitation.invited_by, invitation.created_at);
-            Invitation { room: name, title, durable, public, invited_by, at }
-        });
-        let invitations: Vec<_> = invitations.collect();
-        Ok(Reply::Invitations(Invitations { more: is_full(invitations.len()), invitations }))
     }
 
     async fn members(&self, name: &Name, after: Option<Uuid>) -> Outcome {

@@ -49,6 +49,10 @@ pub enum Command {
     Leave(Name, Uuid),
     /// `invite {room, username}`.
     Invite(Name, Box<str>),
+    /// `decline {room}`: the user's own invitation.
+    Decline(Name),
+    /// `uninvite {room, user}`.
+    Uninvite(Name, Uuid),
     /// `remove {room, user, key?}`: makes another leave.
     Remove(Name, Uuid, Uuid),
     /// `set_role {room, user, role, key?}`.

@@ -57,6 +57,8 @@ error_codes! {
     NotSubscribed = "not_subscribed", false, "Subscribe to the room first.";
     /// `ROOMS_PER_USER` is reached.
     TooManyRooms = "too_many_rooms", false, "You own as many rooms as you may.";
+    /// As many of the user's invitations are open as may be.
+    TooManyInvitations = "too_many_invitations", false, "Too many of your invitations are open; withdraw some.";
     /// `SUBSCRIPTIONS_PER_CONNECTION` is reached.
     TooManySubscriptions = "too_many_subscriptions", false, "Unsubscribe from another room first.";
     /// The room keeps no log: it has no positions and no history.

@@ -161,6 +161,10 @@ fn command(name: &str, text: &[u8]) -> Result<Command, Refusal> {
             let ByName { room, username } = fields(text)?;
             Command::Invite(room, short(username, "username")?)
         }
+        "decline" => fields(text).map(|InRoom { room, .. }| Command::Decline(room))?,
+        "uninvite" => {
+            fields(text).map(|WithUser { room, user, .. }| Command::Uninvite(room, user))?
+        }
         "remove" => fields(text)
             .map(|WithUser { room, user, key: k, .. }| Command::Remove(room, user, key(k)))?,
         "set_role" => {

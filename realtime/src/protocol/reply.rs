@@ -206,8 +206,8 @@ pub struct Invitation {
     pub durable: bool,
     /// Whether anybody may find it and join.
     pub public: bool,
-    /// The name of whoever invited; null once that account is deleted.
-    pub invited_by: Option<String>,
+    /// The name of whoever invited.
+    pub invited_by: String,
     /// When.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,

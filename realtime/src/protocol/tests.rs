@@ -54,6 +54,8 @@ fn word(command: &Command) -> &'static str {
         Command::Join(..) => "join",
         Command::Leave(..) => "leave",
         Command::Invite(..) => "invite",
+        Command::Decline(_) => "decline",
+        Command::Uninvite(..) => "uninvite",
         Command::Remove(..) => "remove",
         Command::SetRole(..) => "set_role",
         Command::Members(..) => "members",

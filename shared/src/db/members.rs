@@ -2,6 +2,7 @@
 
 mod change;
 pub(super) mod inherit;
+mod invitations;
 
 use serde::Serialize;
 use sqlx::PgExecutor;
@@ -10,7 +11,8 @@ use uuid::Uuid;
 
 use super::Error;
 
-pub use change::{Change, Invited, change_unlogged, invite, may_own, mute};
+pub use change::{Change, change_unlogged, may_own, mute};
+pub use invitations::{Invited, decline, invite, uninvite};
 
 /// What a member may do in a room. In a room they own, people let others in, and set roles; with the second
 /// they remove and mute plain members, and delete what others said.

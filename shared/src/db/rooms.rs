@@ -170,7 +170,7 @@ pub async fn find(
     let row = sqlx::query!(
         r#"SELECT r.id, r.name, r.title, r.durable, r.public, m.role AS "role?", m.muted_until,
                   coalesce(h.last_seq, r.changes) AS "version!",
-                  EXISTS (SELECT FROM room_invitations i
+                  EXISTS (SELECT FROM open_invitations i
                           WHERE i.room = r.id AND i.user_id = $2) AS "is_invited!"
            FROM rooms r LEFT JOIN room_members m ON m.room = r.id AND m.user_id = $2
                 LEFT JOIN room_heads h ON h.room = r.id

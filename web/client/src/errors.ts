@@ -13,6 +13,7 @@ export type NodeErrorCode =
   | 'muted'
   | 'not_subscribed'
   | 'too_many_rooms'
+  | 'too_many_invitations'
   | 'too_many_subscriptions'
   | 'not_durable'
   | 'key_reused'

@@ -135,7 +135,10 @@ export class Room {
     return this.#keyed('join', {}, options);
   }
 
-  /** Is a member no longer. Rejects with `last_owner` while others are there and none of them is an owner. */
+  /**
+   * Is a member no longer. Rejects with `last_owner` while others are there and none of them is an owner. The room ends
+   * with its last member.
+   */
   leave(options: KeyOptions = {}): Promise<Published> {
     return this.#keyed('leave', {}, options);
   }
@@ -150,10 +153,23 @@ export class Room {
     return this.#keyed('set_role', { user, role }, options);
   }
 
-  /** Lets somebody find and join a private room. For moderators. Rejects with `user_not_found`. */
+  /**
+   * Lets somebody find and join a private room, for as long as you moderate it. Rejects with `user_not_found`, and with
+   * `too_many_invitations`.
+   */
   invite(username: string, options: Options = {}): Promise<Invited> {
     const read = ({ user, unchanged }: Json): Invited => ({ user: String(user), unchanged: unchanged === true });
     return this.#outbox.call('invite', { room: this.name, username }, read, options);
+  }
+
+  /** Ends your own invitation. */
+  decline(options: Options = {}): Promise<void> {
+    return this.#outbox.call('decline', { room: this.name }, () => undefined, options);
+  }
+
+  /** Ends the invitation of whose id `user` is: one that you made, or as a moderator another's. */
+  uninvite(user: string, options: Options = {}): Promise<void> {
+    return this.#outbox.call('uninvite', { room: this.name, user }, () => undefined, options);
   }
 
   /**

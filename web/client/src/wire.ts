@@ -87,8 +87,8 @@ export interface RoomInfo extends RoomBase {
 
 /** A room that you are invited to. */
 export interface Invitation extends RoomBase {
-  /** A username; null once the account is deleted. */
-  readonly invitedBy: string | null;
+  /** A username. */
+  readonly invitedBy: string;
   /** When, as RFC 3339. */
   readonly at: string;
 }

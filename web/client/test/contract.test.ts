@@ -39,7 +39,7 @@ const contract = JSON.parse(readFileSync(new URL('../../../shared/contracts/keyw
 const ERRORS: Record<NodeErrorCode, true> = {
   invalid_message: true, unknown_command: true, invalid_field: true, not_signed_in: true, token_invalid: true,
   session_revoked: true, room_not_found: true, room_taken: true, not_a_member: true, forbidden: true, muted: true,
-  not_subscribed: true, too_many_rooms: true, too_many_subscriptions: true, not_durable: true, key_reused: true, message_not_found: true,
+  not_subscribed: true, too_many_rooms: true, too_many_invitations: true, too_many_subscriptions: true, not_durable: true, key_reused: true, message_not_found: true,
   user_not_found: true, last_owner: true, rate_limited: true, unavailable: true, internal: true,
 };
 /** The second page of a list is asked for after this one. */
@@ -68,6 +68,8 @@ const SAY: Record<string, (client: Client, room: Room, fields: Fields) => unknow
   join: (_, room, { key }) => room.join({ key }),
   leave: (_, room, { key }) => room.leave({ key }),
   invite: (_, room, { username }) => room.invite(username),
+  decline: (_, room) => room.decline(),
+  uninvite: (_, room, { user }) => room.uninvite(user),
   remove: (_, room, { user, key }) => room.remove(user, { key }),
   set_role: (_, room, { user, role, key }) => room.setRole(user, role, { key }),
   rooms: (client, _, { after }) => secondPage('rooms', client.rooms(), String(after)),
@@ -158,6 +160,8 @@ const READ: Record<string, (ok: Json, fields: Json) => unknown> = {
   unmute: renamed,
   invitations: firstOf,
   invite: ({ user, unchanged }) => ({ user, unchanged: unchanged === true }),
+  decline: () => undefined,
+  uninvite: () => undefined,
   members: firstOf,
   presence: renamed,
   typing: () => undefined,

@@ -108,6 +108,11 @@ test('rooms are made, found, joined and left', { skip, timeout }, async () => {
   const invitations = [];
   for await (const { room, invitedBy } of bob.invitations()) invitations.push([room, invitedBy]);
   assert.deepEqual(invitations, [['cellar', 'ann']]);
+  await bob.room('cellar').decline();
+  await ann.room('cellar').invite('bob');
+  await ann.room('cellar').uninvite(id);
+  await assert.rejects(bob.room('cellar').join(), (error: unknown) => error instanceof KeywireError && error.code === 'room_not_found');
+  await ann.room('cellar').invite('bob');
   await bob.room('cellar').join();
   await bob.room('cellar').leave();
 });

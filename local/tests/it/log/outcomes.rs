@@ -50,7 +50,7 @@ impl Cast {
 
     async fn invite(&self, inviter: Uuid, name: &str) -> Invited {
         let db = self.rooms.db.pool();
-        members::invite(db, self.room, inviter, name, now()).await.unwrap()
+        members::invite(db, self.room, inviter, name, 100, now()).await.unwrap()
     }
 
     async fn mute(&self, actor: Uuid, moderates: bool, subject: Uuid) -> Option<Outcome> {

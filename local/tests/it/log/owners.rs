@@ -41,7 +41,7 @@ async fn a_room_ends_with_its_last_member_and_its_name_is_free() {
     let (logged, unlogged) =
         (rooms.room("lobby", ann).await, rooms.new_room("fleeting", ann, true, false).await);
     let db = rooms.db.pool();
-    members::invite(db, logged, ann, "bob", now()).await.unwrap();
+    members::invite(db, logged, ann, "bob", 100, now()).await.unwrap();
     let leave = item(logged, ann, left(ann));
     assert_eq!(stored_seq(&rooms.one(leave.clone()).await), 2);
     let change = async |actor, change| {

@@ -22,16 +22,15 @@ async fn a_room_belongs_to_its_creator_and_its_log_begins_with_them() {
     assert_eq!(found.membership.map(|membership| membership.role), Some(Role::Owner));
     let body = format!(r#"{{"user":"{ann}","username":"ann","role":"owner"}}"#);
     assert_eq!(rooms.texts(id).await, [(1, Some(body))]);
-    members::invite(db, id, ann, "bob", now()).await.unwrap();
+    members::invite(db, id, ann, "bob", 100, now()).await.unwrap();
     let found = rooms::find(db, "book-club.2", Some(bob)).await.unwrap().unwrap();
     assert!(found.is_invited && found.membership.is_none());
     let found = rooms::find(db, "book-club.2", None).await.unwrap().unwrap();
     assert!(!found.is_invited && found.membership.is_none());
     assert_eq!(rooms::find(db, "Book-Club.2", Some(ann)).await.unwrap(), None);
     let invited = rooms::invitations(db, bob, None, 10).await.unwrap();
-    let invited: Vec<_> =
-        invited.iter().map(|one| (one.room.id, one.invited_by.as_deref())).collect();
-    assert_eq!(invited, [(id, Some("ann"))]);
+    let invited: Vec<_> = invited.iter().map(|one| (one.room.id, &*one.invited_by)).collect();
+    assert_eq!(invited, [(id, "ann")]);
 }
 
 #[tokio::test]

@@ -60,8 +60,10 @@ async fn an_export_holds_everything_about_oneself_no_secret_and_nobody_else() {
     }
     // Whatever a later table holds about a user has to be added.
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT table_name::text FROM information_schema.columns
-         WHERE table_schema = 'public' AND column_name = 'user_id' ORDER BY 1",
+        "SELECT DISTINCT table_name::text
+         FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+         WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND column_name = 'user_id'
+         ORDER BY 1",
     )
     .fetch_all(&app.owner)
     .await

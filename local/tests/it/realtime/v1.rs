@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod drain;
 mod faults;
 mod floods;
+mod invitations;
 mod log;
 mod mutes;
 mod presence;

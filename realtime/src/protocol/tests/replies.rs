@@ -86,7 +86,7 @@ fn invitations() -> Reply {
         title: "Cellar".to_owned(),
         durable: true,
         public: false,
-        invited_by: Some("ann".to_owned()),
+        invited_by: "ann".to_owned(),
         at: datetime!(2026-11-25 10:00 UTC),
     };
     let den = Invitation {
@@ -94,7 +94,7 @@ fn invitations() -> Reply {
         title: String::new(),
         durable: false,
         public: false,
-        invited_by: None,
+        invited_by: "bob".to_owned(),
         at: cellar.at,
     };
     Reply::Invitations(Invitations { invitations: vec![cellar, den], more: false })
@@ -148,6 +148,10 @@ fn replies_are_written_as_in_the_fixture() {
         reply_ok(24, &invitations()),
         reply_ok(25, &here()),
         reply_ok(26, &Reply::DONE),
+        reply_ok(27, &Reply::DONE),
+        reply_ok(27, &Reply::UNCHANGED),
+        reply_ok(28, &Reply::DONE),
+        reply_ok(28, &Reply::UNCHANGED),
         reply_error(None, &ErrorCode::InvalidMessage.into()),
     ];
     let written = written.iter().map(|json| serde_json::from_slice(json).unwrap());

@@ -1,4 +1,4 @@
-//! Invitations, mutes, and changes of members where no log is kept. In a durable room members change by
+//! Mutes, and changes of members where no log is kept. In a durable room members change by
 //! entries of its log: see [`crate::db::log::NewEntry`].
 
 use sqlx::PgExecutor;
@@ -8,69 +8,6 @@ use uuid::Uuid;
 use super::Role;
 use crate::db::Error;
 use crate::db::log::{Kind, Outcome};
-
-/// What became of a wish to invite somebody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Invited {
-    /// They are invited, now or since before.
-    Done {
-        /// Whom.
-        user: Uuid,
-    },
-    /// They are a member already.
-    Member {
-        /// Who.
-        user: Uuid,
-    },
-    /// Nobody has this name.
-    NoSuchUser,
-    /// The inviter is no member; or the room is not public, and they neither own nor moderate it.
-    Forbidden,
-}
-
-/// Invites whoever has this username, in lower case: any member may into a public room, who owns or
-/// moderates it into another. One statement.
-///
-/// # Errors
-/// The statement's.
-pub async fn invite(
-    db: impl PgExecutor<'_>,
-    room: i64,
-    inviter: Uuid,
-    username_key: &str,
-    now: OffsetDateTime,
-) -> Result<Invited, Error> {
-    let row = sqlx::query!(
-        r#"WITH allowed AS (
-               SELECT FROM room_members m JOIN rooms r ON r.id = m.room
-               WHERE m.room = $1 AND m.user_id = $2
-                 AND (r.public OR m.role IN ('owner', 'moderator'))
-           ), invitee AS (
-               SELECT u.id, EXISTS (SELECT FROM room_members
-                                    WHERE room = $1 AND user_id = u.id) AS is_member
-               FROM users u
-               WHERE u.username_key = $3 AND u.status = 'active' AND EXISTS (SELECT FROM allowed)
-           ), invited AS (
-               INSERT INTO room_invitations (room, user_id, invited_by, created_at)
-               SELECT $1, id, $2, $4 FROM invitee WHERE NOT is_member
-               ON CONFLICT (room, user_id) DO NOTHING
-           )
-           SELECT EXISTS (SELECT FROM allowed) AS "is_allowed!", (SELECT id FROM invitee) AS invitee,
-                  EXISTS (SELECT FROM invitee WHERE is_member) AS "is_member!""#,
-        room,
-        inviter,
-        username_key,
-        now
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(match row.invitee {
-        _ if !row.is_allowed => Invited::Forbidden,
-        None => Invited::NoSuchUser,
-        Some(user) if row.is_member => Invited::Member { user },
-        Some(user) => Invited::Done { user },
-    })
-}
 
 /// Mutes a member until then, or lets them speak again: `None` when done, else why not. By who owns the
 /// room anybody but an owner, by who moderates it, or every room, a plain member; by nobody oneself. One

@@ -34,8 +34,8 @@ pub struct Found {
 pub struct Invitation {
     /// The room.
     pub room: Room,
-    /// By whom; `None` once that account is deleted.
-    pub invited_by: Option<String>,
+    /// By whom.
+    pub invited_by: String,
     /// When.
     pub created_at: OffsetDateTime,
 }
@@ -120,11 +120,12 @@ pub async fn invitations(
     limit: i64,
 ) -> Result<Vec<Invitation>, Error> {
     let rows = sqlx::query!(
-        r#"SELECT r.id, r.name, r.title, r.durable, r.public, u.username AS "invited_by?", i.created_at
-           FROM room_invitations i
+        r#"SELECT r.id, r.name, r.title, r.durable, r.public, u.username AS invited_by,
+                  i.created_at AS "created_at!"
+           FROM open_invitations i
            JOIN rooms r ON r.id = i.room
-           LEFT JOIN users u ON u.id = i.invited_by
-           WHERE i.user_id = $1 AND r.name > $2 AND r.ended_at IS NULL
+           JOIN users u ON u.id = i.invited_by
+           WHERE i.user_id = $1 AND r.name > $2
            ORDER BY r.name LIMIT $3"#,
         user,
         after.unwrap_or_default(),
