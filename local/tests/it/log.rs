@@ -10,6 +10,7 @@ mod reading;
 mod retention;
 mod rooms;
 mod runs;
+mod writer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

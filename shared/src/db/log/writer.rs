@@ -22,15 +22,23 @@ pub enum Durability {
     Disposable,
 }
 
-/// A connection of its own, with the limits above.
+/// A connection of its own, with the limits above, which are the session's: a pooler must not give it to others
+/// between two statements.
 ///
 /// # Errors
 /// When the server is away, or refuses.
 pub async fn connect(database: &Database) -> Result<PgConnection, Error> {
-    let limits = [("lock_timeout", LOCK_TIMEOUT), ("statement_timeout", STATEMENT_TIMEOUT)];
-    let limits = limits.map(|(name, limit)| (name, limit.as_millis().to_string()));
-    let options = database.pool().options().clone().options(limits);
-    Ok(Box::pin(PgConnection::connect_with(&options)).await?)
+    let mut connection = Box::pin(PgConnection::connect_with(database.pool().options())).await?;
+    // Not as start-up options, which poolers refuse.
+    sqlx::query!(
+        "SELECT set_config('lock_timeout', $1, false) AS lock,
+                set_config('statement_timeout', $2, false) AS statement",
+        LOCK_TIMEOUT.as_millis().to_string(),
+        STATEMENT_TIMEOUT.as_millis().to_string()
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    Ok(connection)
 }
 
 /// Whether the server keeps what it says it has committed on this connection.
