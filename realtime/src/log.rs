@@ -49,8 +49,9 @@ struct Lanes {
 }
 
 impl Log {
-    /// Starts the lanes on this runtime, and what removes ended rooms and old entries. While Postgres is away they wait for
-    /// it; one that would forget what it has acknowledged gets nothing while `LOG_DURABLE` is on.
+    /// Starts the lanes on this runtime, and what removes ended rooms and old entries. While Postgres is
+    /// away they wait for it; one that would forget what it has acknowledged gets nothing while
+    /// `LOG_DURABLE` is on.
     pub fn start(database: &Database, settings: &settings::Log, clock: &Clock) -> Self {
         let relief = Relief::default();
         let queues = (0..settings.lanes).map(|number| {

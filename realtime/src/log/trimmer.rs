@@ -16,7 +16,8 @@ use super::Lanes;
 
 /// Between two rounds. No setting: entries and rooms are kept so much longer at most.
 const EVERY: Duration = Duration::from_mins(10);
-/// Entries, or rooms and their entries, that one step removes. No setting: it bounds how long those who append to the room wait.
+/// Entries, or rooms and their entries, that one step removes. No setting: it bounds how long those who
+/// append to the room wait.
 const STEP_ENTRIES: u32 = 200;
 /// The pause after a step, in times of what it took: those who append have the room and the disk for the
 /// larger part of the time. A million entries of one room, removed on a slow disk while another appended, in

@@ -22,8 +22,8 @@ pub enum Durability {
     Disposable,
 }
 
-/// A connection of its own, with the limits above, which are the session's: a pooler must not give it to others
-/// between two statements.
+/// A connection of its own, with the limits above, which are the session's: a pooler must not give it to
+/// others between two statements.
 ///
 /// # Errors
 /// When the server is away, or refuses.
