@@ -245,7 +245,8 @@ impl Content {
                 return Err(Refusal::field("text or data, one of the two"));
             }
             (None, Some(data)) if depth(data.get()) > DATA_DEPTH => {
-                let detail = format!("data: at most {DATA_DEPTH} arrays and objects within each other");
+                let detail =
+                    format!("data: at most {DATA_DEPTH} arrays and objects within each other");
                 return Err(Refusal::field(detail));
             }
             // Postgres keeps no U+0000, neither in a text nor in what is read as JSON later.

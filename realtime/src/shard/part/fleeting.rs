@@ -63,7 +63,8 @@ impl Out {
 
 /// One fleeting frame.
 fn one(json: &[u8], except: Option<Uuid>) -> (Vec<u8>, Entries) {
-    let (mut frame, mut entries) = (Vec::with_capacity(encode::size(json.len())), Entries::default());
+    let (mut frame, mut entries) =
+        (Vec::with_capacity(encode::size(json.len())), Entries::default());
     encode::append(&mut frame, Opcode::Text, json);
     entries.push_fleeting(frame.len(), except);
     (frame, entries)
@@ -107,7 +108,8 @@ impl Part {
     }
 
     fn pass_typing(self: &Rc<Self>, shard: &Shard, user: &User) {
-        let waiting = self.out.borrow().fleeting.as_ref().map_or(0, |waits| waits.joined.bytes.len());
+        let waiting =
+            self.out.borrow().fleeting.as_ref().map_or(0, |waits| waits.joined.bytes.len());
         if waiting < TYPING_BYTES {
             self.pass(shard, &user.types(&self.room), Some(user.id));
         }
