@@ -2,6 +2,7 @@
 
 mod configuration;
 mod events;
+mod metrics;
 mod pages;
 pub(crate) mod routes;
 

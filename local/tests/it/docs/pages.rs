@@ -38,29 +38,61 @@ fn every_close_code_of_the_fixture_stands_in_the_protocol() {
     assert_eq!(listed, expected.collect::<Vec<_>>());
 }
 
+/// The pages that answer a checklist statement by statement.
+const CHECKLISTS: [&str; 2] = ["docs/security.md", "docs/realtime.md"];
+/// What a statement is answered with, each at the beginning of a line: names of tests, a figure that was
+/// measured, or why there is neither.
+const ANSWERS: [&str; 4] = ["\nTests: ", "\nFigures: ", "\nNot built yet: ", "\nNo test: "];
+
 #[test]
-fn every_test_named_in_the_security_page_is_there() {
-    let tests: BTreeSet<String> =
+fn every_test_named_in_a_checklist_is_there() {
+    let mut tests: BTreeSet<String> =
         files("rs").iter().flat_map(|path| tests_of(&read(path))).collect();
-    assert!(tests.contains("every_test_named_in_the_security_page_is_there"));
-    let page = read("docs/security.md");
-    let paragraphs = page.split("\n\n").filter_map(|paragraph| paragraph.split_once("Tests: "));
-    let named: Vec<&str> = paragraphs.flat_map(|(_, names)| code_spans(names)).collect();
-    assert!(named.len() > 30, "{named:?}");
-    for name in named {
-        assert!(tests.contains(name), "no test {name}");
+    assert!(tests.contains("every_test_named_in_a_checklist_is_there"));
+    let web = files("ts").into_iter().chain(files("js"));
+    tests.extend(web.flat_map(|path| titles_of(&read(path))));
+    for page in CHECKLISTS {
+        let text = read(page);
+        let paragraphs = text.split("\n\n").filter_map(|paragraph| paragraph.split_once("Tests: "));
+        // A title may be so long that it goes on in the next line.
+        let named = paragraphs.flat_map(|(_, names)| code_spans(of_tests(names)));
+        let named: Vec<String> = named.map(|name| name.replace('\n', " ")).collect();
+        assert!(named.len() > 30, "{named:?}");
+        for name in named {
+            assert!(tests.contains(&name), "{page}: no test {name}");
+        }
     }
 }
 
+/// What stands behind `Tests: ` up to the next answer of the paragraph.
+fn of_tests(answer: &str) -> &str {
+    ANSWERS.iter().fold(answer, |answer, next| answer.split(next).next().unwrap_or_default())
+}
+
 #[test]
-fn every_statement_of_the_checklist_stands_in_the_security_page() {
-    let page = read("docs/security.md");
-    let paragraphs: Vec<&str> = page.split("\n\n").collect();
-    let numbered = paragraphs.iter().filter_map(|text| text.strip_prefix("**")?.split_once(". "));
-    let numbers: Vec<u32> = numbered.filter_map(|(number, _)| number.parse().ok()).collect();
-    assert!(numbers.iter().copied().eq(1..=60), "{numbers:?}");
-    for text in paragraphs.iter().filter(|text| text.starts_with("**")) {
-        assert!(text.contains("\nTests: ") || text.contains("\nNo test: "), "{text}");
+fn every_statement_of_a_checklist_stands_in_its_page() {
+    for page in CHECKLISTS {
+        let text = read(page);
+        let paragraphs: Vec<&str> = text.split("\n\n").collect();
+        let numbered =
+            paragraphs.iter().filter_map(|text| text.strip_prefix("**")?.split_once(". "));
+        let numbers: Vec<u32> = numbered.filter_map(|(number, _)| number.parse().ok()).collect();
+        assert!(numbers.iter().copied().eq(1..=60), "{page}: {numbers:?}");
+        for text in paragraphs.iter().filter(|text| text.starts_with("**")) {
+            assert!(ANSWERS.iter().any(|answer| text.contains(answer)), "{page}: {text}");
+        }
+    }
+}
+
+/// A figure is one of the page that the bench's results are on: it is told with a link to its section.
+#[test]
+fn every_figure_of_a_checklist_links_to_where_it_was_measured() {
+    for page in CHECKLISTS {
+        let text = read(page);
+        for figure in text.split("\nFigures: ").skip(1) {
+            let figure = figure.split("\n\n").next().unwrap_or_default();
+            assert!(figure.contains("](../bench/RESULTS.md#"), "{page}: {figure}");
+        }
     }
 }
 
@@ -69,6 +101,12 @@ fn tests_of(source: &str) -> Vec<String> {
     let marked = source.split("#[test]\n").skip(1).chain(source.split("#[tokio::test").skip(1));
     let named = marked.filter_map(|rest| rest.split_once("fn ")?.1.split_once('('));
     named.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The titles of a TypeScript or JavaScript source's tests, but for those that are put together.
+fn titles_of(source: &str) -> Vec<String> {
+    let titles = source.split("test('").skip(1).filter_map(|rest| rest.split_once("', "));
+    titles.map(|(title, _)| title.replace("\\'", "'")).collect()
 }
 
 #[test]

@@ -100,6 +100,24 @@ async fn a_ping_is_answered_with_its_payload() {
 }
 
 #[tokio::test]
+async fn a_close_is_answered_once_and_ends_the_stream_whatever_follows_it() {
+    let node = TestNode::start(&[]).await;
+    let mut bystander = node.connect().await;
+    for payload in [&[][..], &1000_u16.to_be_bytes(), &4999_u16.to_be_bytes()] {
+        let close = frame(0x88, payload);
+        let mut stream = raw(&node).await;
+        let bytes = [&close[..], &frame(0x81, b"late"), &close, &frame(0x89, b"?")].concat();
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = Vec::new();
+        soon("the end", stream.read_to_end(&mut answer)).await.unwrap();
+        let length = u8::try_from(payload.len()).unwrap();
+        assert_eq!(answer, [&[0x88, length][..], payload].concat());
+    }
+    say(&mut bystander, "nothing was late").await;
+    hears(&mut bystander, "nothing was late").await;
+}
+
+#[tokio::test]
 async fn bytes_that_arrive_with_the_upgrade_request_are_not_lost() {
     let node = TestNode::start(&[]).await;
     let mut ann = node.connect().await;

@@ -140,6 +140,24 @@ async fn the_plain_subprotocol_is_echoed_and_the_token_never() {
 }
 
 #[tokio::test]
+async fn compression_is_not_agreed_to_and_what_is_compressed_all_the_same_is_1002() {
+    let node = TestNode::start(&[]).await;
+    let request = String::from_utf8(super::framing::handshake(&node)).unwrap();
+    let offer = "permessage-deflate; client_max_window_bits, permessage-deflate";
+    let offer = format!("\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n");
+    let request = request.replace("\r\n\r\n", &offer);
+    // An empty text, compressed, and its mask.
+    let compressed = [0xc1, 0x81, 0, 0, 0, 0, 0];
+    let answer = node.exchange(&[request.as_bytes(), &compressed].concat()).await;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let (head, frames) = answer.split_at(end);
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    assert!(!head.contains("sec-websocket-extensions"), "{head}");
+    assert_eq!((frames[0], &frames[2..4]), (0x88, &1002_u16.to_be_bytes()[..]));
+}
+
+#[tokio::test]
 async fn plain_off_lets_nobody_in() {
     let node = TestNode::start(&[("REALTIME_PLAIN", "off")]).await;
     assert_eq!(refusal(&node, &[]).await.0, 400);

@@ -3,6 +3,8 @@
 mod access;
 pub(crate) mod client;
 mod drain;
+mod elsewhere;
+mod ephemeral;
 mod faults;
 mod floods;
 mod invitations;

@@ -173,3 +173,22 @@ async fn commands_over_the_rate_are_refused_and_ten_of_them_close_4029() {
     }
     assert_eq!(ann.close_code().await, 4029);
 }
+
+#[tokio::test]
+async fn a_command_over_the_bytes_is_refused_and_not_carried_out() {
+    let settings = [("MESSAGE_BYTES", "16KiB"), ("LIMIT_BYTES", "1 KiB/s burst 16 KiB")];
+    let app = app(&settings).await;
+    let mut ann = Client::of(&app, "ann").await;
+    ann.does(json!({"command": "create", "room": "general"})).await;
+    let long = "x".repeat(12_000);
+    let publish = |room: &str| json!({"command": "publish", "room": room, "text": long});
+    ann.does(publish("general")).await;
+    let refused = ann.ask(publish("general")).await.unwrap_err();
+    assert_eq!((&refused["code"], &refused["retry"]), (&json!("rate_limited"), &json!(true)));
+    assert!(refused["retry_ms"].as_u64().is_some_and(|wait| wait > 0), "{refused}");
+    let stored = "SELECT count(*) FROM messages WHERE kind = 'message'";
+    let stored: i64 = sqlx::query_scalar(stored).fetch_one(&app.owner).await.unwrap();
+    assert_eq!(stored, 1);
+    // Another connection has bytes of its own.
+    Client::of(&app, "ann").await.does(publish("general")).await;
+}
