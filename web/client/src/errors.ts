@@ -31,7 +31,8 @@ export type NodeErrorCode =
  * - `closed`: the client is closed, by the app or by the node; what was sent before may have been done all the same;
  * - `outcome_unknown`: the connection went before the node answered a publish in an ephemeral room. It may have been
  *   heard, and is not sent again: such rooms do not know a second try by its key. An app to which a message that is
- *   heard twice does no harm may publish it again;
+ *   heard twice does no harm may publish it again. Or before it answered `leave`, `decline` or `uninvite`, which was
+ *   sent again and refused as it is when it was done the first time;
  * - `log_replaced`: the room's log became another one while its history was read.
  */
 export type ClientErrorCode = 'queue_full' | 'too_big' | 'closed' | 'outcome_unknown' | 'log_replaced';

@@ -43,9 +43,14 @@ interface Item extends Request {
    * follows such a room may speak there, so the subscription has told of it before anything can be heard.
    */
   isEphemeral?: boolean;
+  /** Whether it may have been carried out before: a connection went that it was sent on. */
+  isAgain?: boolean;
   /** How often the node has said "try again". */
   attempts?: number;
 }
+
+/** What, once done, may take away the right to ask for it again. */
+const PARTING = ['leave', 'decline', 'uninvite'];
 
 /** Publishes without a reply at once, until a node says otherwise. */
 const IN_FLIGHT = 32;
@@ -144,6 +149,7 @@ export class Outbox {
     for (const item of this.#drop().filter(({ isRepeatable }) => isRepeatable)) {
       if (item.isEphemeral) item.failed(new KeywireError('outcome_unknown', 'It may have been heard. Said again, it may be heard twice.'));
       else this.#waiting.push(item);
+      item.isAgain = true;
     }
     this.#sort();
   }
@@ -221,6 +227,9 @@ export class Outbox {
    * then nothing was done.
    */
   #refused(item: Item, error: KeywireError): void {
+    if (item.isAgain && PARTING.includes(item.command) && ['room_not_found', 'forbidden'].includes(error.code)) {
+      return item.failed(new KeywireError('outcome_unknown', `Asked again, the node says: ${error.message}`));
+    }
     const isAgain = error.retry && ((isPublish(item) && !item.isEphemeral) || error.code === 'rate_limited');
     if (!isAgain || !item.isRepeatable) return item.failed(error);
     this.#waiting.push(item);

@@ -209,6 +209,25 @@ test('what has no answer is sent again on the next connection, whatever it is', 
   client.close();
 });
 
+test('what is refused on a second try as if the first had been carried out may have been', async () => {
+  for (const [command, code, expected] of [
+    ['leave', 'room_not_found', 'outcome_unknown'],
+    ['decline', 'room_not_found', 'outcome_unknown'],
+    ['leave', 'last_owner', 'last_owner'],
+    ['join', 'room_not_found', 'room_not_found'],
+  ] as const) {
+    const { client, clock } = await opened();
+    const asked = client.room('a')[command]();
+    await reconnect(clock);
+    HeldSocket.last().answer(command, { error: { code, detail: '', retry: false } });
+    await assert.rejects(asked, (error) => error instanceof KeywireError && error.code === expected);
+    const again = client.room('a')[command]();
+    HeldSocket.last().answer(command, { error: { code, detail: '', retry: false } });
+    await assert.rejects(again, (error) => error instanceof KeywireError && error.code === code, 'a first try');
+    client.close();
+  }
+});
+
 test('a message that would end the connection for good is not sent', async () => {
   const { client } = await opened({ message_bytes: 200 });
   const room = client.room('general');
