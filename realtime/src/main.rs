@@ -20,10 +20,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// What `--help` says.
+const USAGE: &str = "\
+realtime: the Keywire node, which carries the WebSockets.
+
+Usage: realtime
+
+Its settings come from environment variables, such as PORT, DATABASE_URL and REDIS_URL: see
+docs/configuration.md. SIGTERM or Ctrl-C drains it; a second one ends it at once.";
+
 /// An error is one readable line, never a backtrace.
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "the last words of a program whose log may not be set up")]
 async fn main() -> ExitCode {
+    if let Some(code) = shared::usage::answer(USAGE, std::env::args_os().skip(1)) {
+        return code;
+    }
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

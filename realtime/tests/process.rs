@@ -219,3 +219,20 @@ async fn a_taken_port_is_said_so_with_code_1() {
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains(&format!("127.0.0.1 port {port} cannot be used")), "{log}");
 }
+
+#[tokio::test]
+async fn help_says_what_it_is_and_unknown_arguments_end_it_with_code_2() {
+    for (arguments, code) in
+        [(&["--help"][..], 0), (&["-h"], 0), (&["--port", "1"], 2), (&["-h", "x"], 2)]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_realtime"));
+        let output = command.args(arguments).env_clear().kill_on_drop(true).output();
+        let output = soon("its end", output).await.unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let (said, silent) =
+            if code == 0 { (output.stdout, output.stderr) } else { (output.stderr, output.stdout) };
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("docs/configuration.md") && silent.is_empty(), "{said}");
+        assert_eq!(said.starts_with("error: unknown argument"), code == 2, "{said}");
+    }
+}

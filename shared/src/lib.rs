@@ -21,4 +21,5 @@ pub mod secret_token;
 pub mod secrets;
 pub mod settings;
 pub mod telemetry;
+pub mod usage;
 pub mod webauthn;

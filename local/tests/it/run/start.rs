@@ -177,3 +177,20 @@ async fn a_database_without_its_keys_is_refused() {
     let refused = Start::in_dir(dir.path()).tried().await.err().expect("it made new keys");
     assert!(refused.said.contains("put the file back"), "{}", refused.said);
 }
+
+#[tokio::test]
+async fn help_says_what_it_is_and_unknown_arguments_end_it_with_code_2() {
+    for (arguments, code) in
+        [(&["--help"][..], 0), (&["-h"], 0), (&["--port", "1"], 2), (&["-h", "x"], 2)]
+    {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_keywire"));
+        let output = command.args(arguments).env_clear().kill_on_drop(true).output();
+        let output = timeout(LONG, output).await.unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let (said, silent) =
+            if code == 0 { (output.stdout, output.stderr) } else { (output.stderr, output.stdout) };
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("docs/configuration.md") && silent.is_empty(), "{said}");
+        assert_eq!(said.starts_with("error: unknown argument"), code == 2, "{said}");
+    }
+}
