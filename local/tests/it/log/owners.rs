@@ -1,5 +1,7 @@
 //! A room has an owner for as long as anybody is in it, and then it ends.
 
+use std::time::Duration;
+
 use realtime::log::Trimmer;
 use shared::clock::Clock;
 use shared::db::log::{self, NewEntry, Outcome};
@@ -136,6 +138,34 @@ async fn of_two_owners_who_leave_at_once_one_stays_for_the_others() {
     let batch = [item(room, cat, left(cat)), item(room, bob, left(bob))];
     assert!(rooms.append(&batch).await.iter().all(is_stored));
     assert!(!rooms.is_found("lobby").await);
+}
+
+#[tokio::test]
+async fn who_becomes_an_owner_is_muted_no_longer() {
+    let rooms = Rooms::start().await;
+    let (ann, bob) = (rooms.user("ann").await, rooms.user("bob").await);
+    let db = rooms.db.pool();
+    let (logged, unlogged) =
+        (rooms.room("lobby", ann).await, rooms.new_room("fleeting", ann, true, false).await);
+    rooms.join(logged, &[bob]).await;
+    let change = async |actor, change| {
+        members::change_unlogged(db, unlogged, (actor, false), change, now())
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    change(bob, Change::Join).await;
+    for room in [logged, unlogged] {
+        let until = Some(now() + Duration::from_hours(1));
+        members::mute(db, room, (ann, false), bob, until).await.unwrap().unwrap();
+    }
+    let (subject, role) = (bob, Role::Owner);
+    assert!(is_stored(&rooms.one(item(logged, ann, NewEntry::Role { subject, role })).await));
+    change(ann, Change::Role { subject, role }).await;
+    // Nobody could let them speak again, nor they themselves leave.
+    assert!(is_stored(&rooms.one(message(logged, bob, "hello")).await));
+    assert!(is_stored(&rooms.one(item(logged, bob, left(bob))).await));
+    change(bob, Change::Leave { subject }).await;
 }
 
 #[tokio::test]

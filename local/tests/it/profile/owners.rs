@@ -81,6 +81,51 @@ async fn of_an_owner_who_deletes_their_account_and_one_who_leaves_at_once_one_st
 }
 
 #[tokio::test]
+async fn no_room_is_left_to_whoever_deletes_their_account_at_the_same_time() {
+    for durable in [true, false] {
+        let app = TestApp::with(&[PATIENT]).await;
+        let ([mut ann, mut bob, _cat], [_, bob_id, _]) = lobby(&app, durable).await;
+        ann.does(set_role(&bob_id, "moderator")).await;
+        bob.does(json!({"command": "create", "room": "of-bob", "durable": false})).await;
+        let (ann, bob) = (app.sign_in("ann").await.access, app.sign_in("bob").await.access);
+        // Bob's deletion comes here when it knows that he owns nothing else.
+        let holder = held(&app, "SELECT FROM rooms WHERE name = 'of-bob' FOR UPDATE").await;
+        let meanwhile = async {
+            until_waiting(&app, 1).await;
+            let deleted = delete(&app, &ann, "password123").await;
+            assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+            holder.rollback().await.unwrap();
+        };
+        let (deleted, ()) = tokio::join!(delete(&app, &bob, "password123"), meanwhile);
+        assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+        assert_eq!(owners(&app).await, ["cat"], "durable: {durable}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_members_all_delete_their_accounts_at_once_ends() {
+    for durable in [true, false] {
+        let app = TestApp::with(&[PATIENT]).await;
+        let ([_ann, mut bob, mut cat], _) = lobby(&app, durable).await;
+        cat.does(in_room("leave")).await;
+        bob.does(json!({"command": "create", "room": "of-bob", "durable": false})).await;
+        let (ann, bob) = (app.sign_in("ann").await.access, app.sign_in("bob").await.access);
+        let deleted = queue(
+            &app,
+            "SELECT FROM rooms WHERE name = 'of-bob' FOR UPDATE",
+            delete(&app, &bob, "password123"),
+            delete(&app, &ann, "password123"),
+        )
+        .await;
+        let statuses = [deleted.0.status, deleted.1.status];
+        assert_eq!(statuses, [StatusCode::NO_CONTENT; 2], "durable: {durable}");
+        let left = "SELECT count(*) FROM rooms WHERE ended_at IS NULL";
+        let left: i64 = sqlx::query_scalar(left).fetch_one(&app.owner).await.unwrap();
+        assert_eq!(left, 0, "durable: {durable}");
+    }
+}
+
+#[tokio::test]
 async fn a_room_that_is_left_with_an_account_ends() {
     let app = TestApp::start().await;
     let mut ann = Client::of(&app, "ann").await;
