@@ -16,7 +16,7 @@ use shared::clock::Clock;
 use shared::db::Database;
 use shared::settings::{self, Reader};
 
-use super::test_node::{Socket, TestNode, close_code, hears, say, soon};
+use super::test_node::{Socket, TestNode, close_code, hear, hears, say, soon};
 use crate::app::TestApp;
 
 /// A header that carries a token.
@@ -155,17 +155,23 @@ async fn a_socket_is_closed_4403_when_its_session_ends_and_others_stay() {
     assert_eq!(close_code(&mut stays).await, 4403);
 }
 
-#[tokio::test]
-async fn without_its_database_a_sign_in_is_503_in_time() {
+/// A node whose database is not there, and a token that is well-formed up to its key, which only the
+/// database could know.
+async fn without_database() -> (TestNode, String) {
     let nowhere = SecretString::from("postgres://keywire@127.0.0.1:1/none");
     let mut reader = Reader::from_pairs([("DATABASE_TIMEOUT", "500ms")]);
     let database = Database::new(&settings::Database::at(nowhere, &mut reader), None).unwrap();
     let auth = Auth::new(database, settings::Tokens::read(&mut reader), Clock::System);
     reader.finish().unwrap();
     let node = TestNode::with_auth(auth).await;
-    // Well-formed up to its key, which only the database could know.
     let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","typ":"at+jwt","kid":"k"}"#);
-    let token = format!("Bearer {head}.e30.AAAA");
+    (node, format!("{head}.e30.AAAA"))
+}
+
+#[tokio::test]
+async fn without_its_database_a_sign_in_is_503_in_time() {
+    let (node, token) = without_database().await;
+    let token = format!("Bearer {token}");
     let started = Instant::now();
     let Err(Error::Http(refusal)) = node.connect_with(&[("authorization", &token)]).await else {
         panic!("a refusal was expected");
@@ -175,6 +181,20 @@ async fn without_its_database_a_sign_in_is_503_in_time() {
         (503, &"1".parse().unwrap())
     );
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn without_its_database_who_signs_in_where_no_status_is_seen_is_closed_1013() {
+    let (node, token) = without_database().await;
+    let entry = format!("keywire.v1, keywire.bearer.{}", URL_SAFE_NO_PAD.encode(&token));
+    let mut by_entry = node.connect_with(&[("sec-websocket-protocol", &entry)]).await.unwrap();
+    assert_eq!(close_code(&mut by_entry).await, 1013);
+    let mut by_command =
+        node.connect_with(&[("sec-websocket-protocol", "keywire.v1")]).await.unwrap();
+    assert!(hear(&mut by_command).await.into_text().unwrap().contains("\"welcome\""));
+    let auth = json!({"id": 1, "command": "auth", "token": token});
+    say(&mut by_command, &auth.to_string()).await;
+    assert_eq!(close_code(&mut by_command).await, 1013);
 }
 
 #[tokio::test]
