@@ -27,6 +27,8 @@ pub struct Auth {
     doubts: Arc<Doubts>,
     /// Which users of this node ask the database.
     turns: Arc<Turns>,
+    /// Which sign in: not behind their own commands, which may wait for a log.
+    sign_ins: Arc<Turns>,
 }
 
 /// A signed-in user, for as long as the token holds.
@@ -62,13 +64,14 @@ impl Auth {
     pub fn new(db: Database, tokens: Tokens, clock: Clock) -> Self {
         let leeway = tokens.leeway;
         let verifier = Verifier::new(db.clone(), tokens);
-        let (doubts, turns) = (Arc::default(), Arc::default());
-        Self { verifier, db, clock, leeway, doubts, turns }
+        let (doubts, turns, sign_ins) = (Arc::default(), Arc::default(), Arc::default());
+        Self { verifier, db, clock, leeway, doubts, turns, sign_ins }
     }
 
     /// The same for one node, with doubts and turns of its own.
     pub(crate) fn of_a_node(self) -> Self {
-        Self { doubts: Arc::default(), turns: Arc::default(), ..self }
+        let (doubts, turns, sign_ins) = (Arc::default(), Arc::default(), Arc::default());
+        Self { doubts, turns, sign_ins, ..self }
     }
 
     /// Who the token speaks for.
@@ -86,7 +89,7 @@ impl Auth {
                 return Err(invalid());
             }
         };
-        let _turn = self.turns.take(claims.sub).await;
+        let _turn = self.sign_ins.take(claims.sub).await;
         let heard = self.doubts.heard();
         let check = db::sessions::check(self.db.pool(), &claims, self.clock.now());
         let session = self.db.run(check).await?;

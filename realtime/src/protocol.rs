@@ -1,7 +1,7 @@
 //! `keywire.v1`: everything that is said on the socket, as it is on the wire.
 //!
 //! Each message is one JSON object in a text frame. A client sends commands, and gets exactly one reply to
-//! each, with the command's `id`; whatever else the node says is a push:
+//! each, with the command's `id`, or a Close in its place; whatever else the node says is a push:
 //!
 //! ```text
 //! -> {"id":1,"command":"subscribe","room":"general"}

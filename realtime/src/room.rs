@@ -7,6 +7,7 @@ pub(crate) use cursor::{Cursor, Head, Missed};
 
 use bytes::Bytes;
 use shared::db::members::Role;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// An entry of a log: its place, and the JSON that is pushed.
@@ -29,6 +30,18 @@ pub(crate) struct RoleChange {
     pub(crate) role: Option<Role>,
     /// Where no log is kept, its number among the room's changes: they may be told in another order. A log's
     /// are told in its own.
+    pub(crate) version: Option<i64>,
+}
+
+/// Until when a user may say nothing in a room from now on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MuteChange {
+    /// The user.
+    pub(crate) user: Uuid,
+    /// Until when; `None`: may speak.
+    pub(crate) until: Option<OffsetDateTime>,
+    /// Where no log is kept, its number among the room's changes: they may be told in another order. Where
+    /// one is, each append asks the database.
     pub(crate) version: Option<i64>,
 }
 

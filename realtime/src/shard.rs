@@ -211,9 +211,9 @@ impl Shard {
                 }
             }
             Envelope::Member { room, change } => self.member_changed(&room, change),
-            Envelope::Muted { room, user, until, done } => {
-                for client in self.clients_of(user) {
-                    client.mute_changed(&room, until);
+            Envelope::Muted { room, change, done } => {
+                for client in self.clients_of(change.user) {
+                    client.mute_changed(&room, change);
                 }
                 drop(done);
             }

@@ -15,7 +15,6 @@ use shared::db::log::{self as entries, HEADS, Kind};
 use shared::db::members::Role;
 use shared::db::rooms::{self, Standing};
 use shared::db::{self, Database};
-use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -28,7 +27,7 @@ use crate::limits::Counts;
 use crate::log::Log;
 use crate::pressure::ENTRY_BYTES;
 use crate::protocol::{Entry, ErrorCode, Name, Refusal, Sender, encode_entry};
-use crate::room::{Effect, Head, RoleChange, Row};
+use crate::room::{Effect, Head, MuteChange, RoleChange, Row};
 use crate::settings;
 use crate::shard::home::News;
 use crate::shard::link::{self, Envelope};
@@ -234,17 +233,12 @@ impl Store {
     }
 
     /// Tells all shards until when a user may say nothing in a room, and waits until that holds on each.
-    pub(crate) async fn mute_changed(
-        node: &Shared,
-        room: &Arc<Room>,
-        user: Uuid,
-        until: Option<OffsetDateTime>,
-    ) {
+    pub(crate) async fn mute_changed(node: &Shared, room: &Arc<Room>, change: MuteChange) {
         let mut holds = Vec::new();
         node.tell_all(|| {
             let (done, held) = oneshot::channel();
             holds.push(held);
-            Envelope::Muted { room: Arc::clone(room), user, until, done }
+            Envelope::Muted { room: Arc::clone(room), change, done }
         });
         // Each ends with an error: nothing is said, and a shard that has ended has no subscriptions.
         join_all(holds).await;

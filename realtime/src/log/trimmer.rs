@@ -64,10 +64,13 @@ impl Trimmer {
     /// Removes all that has ended or is old by now, in steps; how many entries and ended rooms that were.
     ///
     /// # Errors
-    /// Those of the statements that look for rooms. A room that could not be trimmed is found by the next
-    /// round.
+    /// Those of the statement that looks for old entries. What could not be removed is found by the next round.
     pub async fn round(&self) -> Result<u64, Error> {
-        let ended = self.sweep().await?;
+        let ended = self.sweep().await.unwrap_or_else(|error| {
+            // Old entries are removed all the same.
+            tracing::warn!(%error, "rooms that have ended could not be removed");
+            0
+        });
         let Some(keep) = self.keep else { return Ok(ended) };
         let (db, now) = (&self.database, self.clock.now());
         let (mut after, mut removed) = (0, ended);

@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use shared::db::members::Role;
-use time::OffsetDateTime;
 use tokio::task::spawn_local;
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ use crate::hub::{Room, Shared, SignIn};
 use crate::limits::Counted;
 use crate::protocol::Push;
 use crate::publication::Kind;
-use crate::room::RoleChange;
+use crate::room::{MuteChange, RoleChange};
 use crate::store::Store;
 
 /// Publishes of one connection whose outcome is awaited at once; reading waits when there are more.
@@ -224,12 +223,12 @@ impl Client {
     }
 
     /// The user may say nothing in a room until then, or may speak.
-    pub(super) fn mute_changed(&self, room: &Room, until: Option<OffsetDateTime>) {
+    pub(super) fn mute_changed(&self, room: &Room, change: MuteChange) {
         // A subscription that is just being made rests on what was before.
         self.session().is_stale.set(true);
         for subscription in &mut *self.session().subscriptions.borrow_mut() {
             if subscription.part.room.id == room.id {
-                subscription.muted_until = until;
+                subscription.muted(change);
             }
         }
     }

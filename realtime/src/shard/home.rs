@@ -175,7 +175,12 @@ impl Part {
         }
         let next = open.cursor.advance(rows);
         let has_hole = open.cursor.has_hole();
-        let repairs = has_hole && !std::mem::replace(&mut open.is_repairing, true);
+        if !has_hole {
+            open.whole();
+        } else if !open.is_repairing() {
+            open.repair =
+                Some(spawn_local(repair(Rc::clone(shard), Rc::clone(self))).abort_handle());
+        }
         // A long hole is read page by page.
         let goes_on =
             (was_read && has_hole && !next.is_empty()).then(|| open.cursor.head().last_seq);
@@ -190,9 +195,6 @@ impl Part {
         }
         if let Some(behind) = goes_on {
             shard.read(&self.room, Some(behind));
-        }
-        if repairs {
-            spawn_local(repair(Rc::clone(shard), Rc::clone(self)));
         }
     }
 
@@ -217,7 +219,7 @@ impl Part {
         match &*self.log.borrow() {
             Log::Closed => false,
             Log::Opening { .. } => true,
-            Log::Open(open) => !open.pages.is_empty() || open.is_repairing,
+            Log::Open(open) => !open.pages.is_empty() || open.is_repairing(),
         }
     }
 
@@ -297,14 +299,13 @@ impl Shard {
     }
 }
 
-/// Waits for a hole to fill, and reads it if it does not, until it has.
+/// Waits for a hole to fill, and reads it if it does not, until it has: then it is ended.
 async fn repair(shard: Rc<Shard>, part: Rc<Part>) {
     let mut patience = HOLE_PATIENCE;
     loop {
         tokio::time::sleep(patience).await;
         let behind = match &mut *part.log.borrow_mut() {
             Log::Open(open) if open.cursor.has_hole() => open.cursor.head().last_seq,
-            Log::Open(open) => return open.is_repairing = false,
             _ => return,
         };
         shard.shared.metrics.log_repairs.increment(1);

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::home::{Asking, News};
 use super::part::Entries;
@@ -16,7 +14,7 @@ use crate::auth::Verdict;
 use crate::hub::{Arrival, Guest, Room, Speech};
 use crate::publication::Kind;
 use crate::revocation::{Open, Which};
-use crate::room::RoleChange;
+use crate::room::{MuteChange, RoleChange};
 
 /// One thing a shard is told. Each sender's come in the order they were sent.
 #[derive(Debug)]
@@ -84,10 +82,8 @@ pub(crate) enum Envelope {
     Muted {
         /// The room.
         room: Arc<Room>,
-        /// The user.
-        user: Uuid,
-        /// Until when; `None`: may speak.
-        until: Option<OffsetDateTime>,
+        /// Who, and until when.
+        change: MuteChange,
         /// Dropped when it holds here.
         done: oneshot::Sender<()>,
     },

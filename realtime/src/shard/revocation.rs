@@ -13,7 +13,8 @@ use crate::revocation::{Open, PAGE, Which};
 
 impl Shard {
     /// A connection is this user's from now on. If anything was heard since its session was looked at, what
-    /// is heard of it may be gone by already.
+    /// is heard of it may be gone by already. The user is in doubt, not the session: of one that is gone with
+    /// its account only this shard can tell whose it was.
     pub(super) fn signed_in(&self, connection: &Rc<Connection>, identity: &Identity) {
         let mut users = self.users.borrow_mut();
         let theirs = users.entry(identity.user).or_default();
@@ -24,7 +25,7 @@ impl Shard {
         let Some(store) = &self.shared.store else { return };
         let doubts = store.auth.doubts();
         if doubts.heard() != identity.heard {
-            doubts.add(Notice::Session(identity.session));
+            doubts.add(Notice::User(identity.user));
         }
     }
 

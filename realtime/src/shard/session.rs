@@ -16,10 +16,10 @@ use super::part::Part;
 use super::presence::Word;
 use crate::auth::Identity;
 use crate::close::CloseCode;
-use crate::hub::SignIn;
+use crate::hub::{Keeping, SignIn};
 use crate::limits::Counted;
 use crate::protocol::Since;
-use crate::room::RoleChange;
+use crate::room::{MuteChange, RoleChange};
 
 /// Commands over the rate within [`STRIKES_WITHIN`] that close the connection.
 const STRIKES: u32 = 10;
@@ -68,7 +68,8 @@ pub(super) struct Subscription {
     /// The log's epoch. Where there is no log, how many changes of the room's members the role has seen: in
     /// one place, because no room has both.
     epoch: i64,
-    /// How far the log was known to go when it was last asked.
+    /// How far the log was known to go when it was last asked. Where there is no log, how many changes of the
+    /// room's members `muted_until` has seen: those of roles say nothing of it.
     known: u64,
 }
 
@@ -186,13 +187,14 @@ impl Subscription {
     ) -> Self {
         let role = membership.map(|membership| membership.role);
         let muted_until = membership.and_then(|membership| membership.muted_until);
-        // Of a room with a log it is asked for before anything is compared with it.
-        Self { part, place, role, muted_until, epoch: version, known: 0 }
+        // Of a room with a log both are asked for before anything is compared with them.
+        let known = if part.room.keeping == Keeping::Durable { 0 } else { number(version) };
+        Self { part, place, role, muted_until, epoch: version, known }
     }
 
     /// The user is something else in the room, unless that was so before what is known. Those who change it
     /// are told when it is done, each on a shard of its own: not always in the order in which it was done.
-    pub(super) fn changed(&mut self, RoleChange { role, version, .. }: RoleChange) -> bool {
+    pub(super) fn changed(&mut self, RoleChange { user, role, version }: RoleChange) -> bool {
         if let Some(version) = version {
             if version <= self.epoch {
                 return false;
@@ -200,9 +202,23 @@ impl Subscription {
             self.epoch = version;
         }
         self.role = role;
-        // Who comes back is a new member.
-        self.muted_until = self.muted_until.filter(|_| role.is_some());
+        // Who comes back is a new member, and may have been muted as such before this is told. An owner is
+        // never muted.
+        if matches!(role, None | Some(Role::Owner)) {
+            self.muted(MuteChange { user, until: None, version });
+        }
         true
+    }
+
+    /// The user may say nothing in the room until then, or may speak, unless that was so before what is known.
+    pub(super) fn muted(&mut self, MuteChange { until, version, .. }: MuteChange) {
+        if let Some(version) = version.map(number) {
+            if version <= self.known {
+                return;
+            }
+            self.known = version;
+        }
+        self.muted_until = until;
     }
 
     /// The last entry the member has been given; `u64::MAX` if it is not there.
@@ -221,6 +237,9 @@ impl Subscription {
 
     /// From where it is to be read, if the log has gone on without it.
     pub(super) fn is_behind(&self) -> Option<Since> {
+        if self.part.room.keeping != Keeping::Durable {
+            return None;
+        }
         let seq = self.at();
         (seq < self.known.max(self.part.given.get())).then_some(Since { epoch: self.epoch, seq })
     }
@@ -240,10 +259,17 @@ impl Subscription {
     }
 }
 
+/// How many changes of a room's members there have been; the table lets none below 0 in.
+fn number(version: i64) -> u64 {
+    u64::try_from(version).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
+    use time::macros::datetime;
+
     use super::*;
-    use crate::hub::{Keeping, RoomId, Rooms};
+    use crate::hub::{RoomId, Rooms};
     use crate::shard::part::Member;
 
     /// The budget of DESIGN's engine beside what a plain connection costs.
@@ -281,6 +307,37 @@ mod tests {
         assert!(!subscription.changed(joined), "nor is it told twice");
         assert!(subscription.changed(change(None, 9)));
         assert_eq!(subscription.role, None);
+    }
+
+    #[test]
+    fn a_mute_that_is_told_late_undoes_none_that_came_after_it_and_no_change_of_roles_hides_it() {
+        let room = Rooms::new(1).open(RoomId(1), "now", Keeping::Ephemeral, true);
+        let (user, part) = (Uuid::nil(), Part::new(room, 0));
+        let member = Membership { role: Role::Member, muted_until: None };
+        let then = Some(datetime!(2026-11-26 10:00 UTC));
+        let mute = |until, version| MuteChange { user, until, version: Some(version) };
+        let change = |role, version| RoleChange { user, role, version: Some(version) };
+        let new = || Subscription::new(Rc::clone(&part), 0, (Some(member), 6));
+        let mut it = new();
+        it.muted(mute(None, 8));
+        it.muted(mute(then, 7));
+        assert_eq!(it.muted_until, None, "it was undone before it was told");
+        let mut it = new();
+        assert!(it.changed(change(Some(Role::Moderator), 8)));
+        it.muted(mute(then, 7));
+        assert_eq!(it.muted_until, then, "another role says nothing of it");
+        it.muted(mute(None, 6));
+        assert_eq!(it.muted_until, then, "what was read has seen that");
+        let mut it = new();
+        // Who left came back and was muted, which is told first.
+        it.muted(mute(then, 9));
+        assert!(it.changed(change(None, 7)) && it.changed(change(Some(Role::Member), 8)));
+        assert_eq!(it.muted_until, then);
+        let mut it = new();
+        assert!(it.changed(change(None, 8)));
+        it.muted(mute(then, 7));
+        assert_eq!(it.muted_until, None, "that was before the user left");
+        assert!(it.is_behind().is_none(), "there is no log");
     }
 
     #[test]

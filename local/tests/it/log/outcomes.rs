@@ -56,7 +56,7 @@ impl Cast {
     async fn mute(&self, actor: Uuid, moderates: bool, subject: Uuid) -> Option<Outcome> {
         let until = Some(now() + Duration::from_hours(1));
         let db = self.rooms.db.pool();
-        members::mute(db, self.room, (actor, moderates), subject, until).await.unwrap()
+        members::mute(db, self.room, (actor, moderates), subject, until).await.unwrap().err()
     }
 
     async fn role_of(&self, user: Uuid) -> Option<Role> {
@@ -239,4 +239,29 @@ async fn a_room_without_a_log_has_members_by_the_same_rules() {
     let logged = rooms.room("lobby", olga).await;
     let refused = members::change_unlogged(db, logged, (ann, false), Change::Join, now()).await;
     assert_eq!(refused.unwrap(), Err(Outcome::NoSuchRoom), "its log would not tell");
+}
+
+#[tokio::test]
+async fn mutes_have_their_numbers_among_the_changes_of_a_room_without_a_log() {
+    let rooms = Rooms::start().await;
+    let (olga, ann) = (rooms.user("olga").await, rooms.user("ann").await);
+    let room = rooms.new_room("fleeting", olga, true, false).await;
+    let db = rooms.db.pool();
+    let change = async |change| {
+        members::change_unlogged(db, room, (ann, false), change, now()).await.unwrap()
+    };
+    let mute =
+        async |room, until| members::mute(db, room, (olga, false), ann, until).await.unwrap();
+    assert_eq!(mute(room, None).await, Err(Outcome::NoSuchMember));
+    assert_eq!(change(Change::Join).await, Ok(1));
+    let until = Some(now() + Duration::from_hours(1));
+    let (first, second) = tokio::join!(mute(room, until), mute(room, None));
+    let mut numbers = [first.unwrap(), second.unwrap()];
+    numbers.sort_unstable();
+    assert_eq!(numbers, [Some(2), Some(3)]);
+    assert_eq!(mute(room, None).await, Ok(Some(4)));
+    assert_eq!(change(Change::Leave { subject: ann }).await, Ok(5));
+    let logged = rooms.room("lobby", olga).await;
+    assert!(is_stored(&rooms.one(item(logged, ann, NewEntry::Joined)).await));
+    assert_eq!(mute(logged, until).await, Ok(None), "its appends ask");
 }

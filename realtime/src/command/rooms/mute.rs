@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Caller;
 use crate::command::Outcome;
 use crate::protocol::{ErrorCode, MUTE_SECONDS, Muted, Name, Refusal, Reply, Until};
+use crate::room::MuteChange;
 use crate::store::{Store, refusal};
 
 impl Caller<'_> {
@@ -27,12 +28,16 @@ impl Caller<'_> {
         let muting = self.store.ask(async move |store| {
             members::mute(store.db.pool(), id, actor, subject, until).await
         });
-        if let Some(refused) = muting.await? {
-            return Err(refusal(&refused).unwrap_or_else(|| ErrorCode::Internal.into()));
-        }
+        let version = match muting.await? {
+            Ok(version) => version,
+            Err(refused) => {
+                return Err(refusal(&refused).unwrap_or_else(|| ErrorCode::Internal.into()));
+            }
+        };
         let node = self.client.node();
         // The reply comes when nothing more of theirs can get through.
-        Store::mute_changed(node, &Store::open(node, &room), subject, until).await;
+        let change = MuteChange { user: subject, until, version };
+        Store::mute_changed(node, &Store::open(node, &room), change).await;
         Ok(Reply::Muted(Muted { user: subject, muted_until: until }))
     }
 }

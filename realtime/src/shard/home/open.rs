@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use tokio::task::AbortHandle;
 
 use super::{Answer, Asking};
 use crate::frame::{Opcode, encode};
@@ -14,8 +15,8 @@ pub(in crate::shard) struct Open {
     pub(super) cursor: Cursor,
     /// Who waits for a page behind this position.
     pub(super) pages: HashMap<u64, Vec<Asking>>,
-    /// Whether a hole is about to be read.
-    pub(super) is_repairing: bool,
+    /// Reads a hole that does not fill by itself.
+    pub(super) repair: Option<AbortHandle>,
     /// How far it went at the last look.
     pub(super) seen_seq: u64,
 }
@@ -23,7 +24,19 @@ pub(in crate::shard) struct Open {
 impl Open {
     /// A log that ends here.
     pub(super) fn new(head: Head) -> Self {
-        Self { cursor: Cursor::new(head), pages: HashMap::new(), is_repairing: false, seen_seq: 0 }
+        Self { cursor: Cursor::new(head), pages: HashMap::new(), repair: None, seen_seq: 0 }
+    }
+
+    /// Whether a hole is about to be read.
+    pub(super) fn is_repairing(&self) -> bool {
+        self.repair.as_ref().is_some_and(|repair| !repair.is_finished())
+    }
+
+    /// There is no hole, or none any more: the next is waited for as the first was.
+    pub(super) fn whole(&mut self) {
+        if let Some(repair) = self.repair.take() {
+            repair.abort();
+        }
     }
 
     /// Answers with about so many bytes, or tells behind which place the log is to be read.

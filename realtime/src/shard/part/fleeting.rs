@@ -52,7 +52,8 @@ impl Out {
         if waits.is_full {
             return;
         }
-        if waits.joined.bytes.len() + frames.len() <= most {
+        // What another shard sends is as much as may wait there, and the word that more is missed.
+        if waits.joined.bytes.is_empty() || waits.joined.bytes.len() + frames.len() <= most {
             return waits.push(frames, entries);
         }
         waits.is_full = true;

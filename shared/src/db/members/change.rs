@@ -9,9 +9,9 @@ use super::Role;
 use crate::db::Error;
 use crate::db::log::{Kind, Outcome};
 
-/// Mutes a member until then, or lets them speak again: `None` when done, else why not. By who owns the
-/// room anybody but an owner, by who moderates it, or every room, a plain member; by nobody oneself. One
-/// statement.
+/// Mutes a member until then, or lets them speak again, or why not. By who owns the room anybody but an
+/// owner, by who moderates it, or every room, a plain member; by nobody oneself. Where no log is kept, it is a
+/// change of members like others, and has its number among them. One statement.
 ///
 /// # Errors
 /// The statement's.
@@ -21,12 +21,15 @@ pub async fn mute(
     (actor, moderates): (Uuid, bool),
     subject: Uuid,
     until: Option<OffsetDateTime>,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Result<Option<i64>, Outcome>, Error> {
     if actor == subject {
-        return Ok(Some(Outcome::Forbidden));
+        return Ok(Err(Outcome::Forbidden));
     }
     let row = sqlx::query!(
-        r#"WITH own AS (
+        r#"WITH held AS (
+               -- Before the member, as whoever changes members does: they are numbered as they are committed.
+               SELECT id FROM rooms WHERE id = $1 AND NOT durable FOR NO KEY UPDATE
+           ), own AS (
                SELECT role FROM room_members WHERE room = $1 AND user_id = $2
            ), allowed AS (
                SELECT role = 'member' OR EXISTS (SELECT FROM own WHERE role = 'owner')
@@ -34,12 +37,17 @@ pub async fn mute(
                FROM room_members WHERE room = $1 AND user_id = $4
            ), muted AS (
                UPDATE room_members SET muted_until = $5
-               WHERE room = $1 AND user_id = $4
+               WHERE (SELECT count(*) FROM held) <= 1 AND room = $1 AND user_id = $4
                  AND ($3 OR EXISTS (SELECT FROM own WHERE role IN ('owner', 'moderator')))
                  AND (SELECT is_below FROM allowed)
                RETURNING user_id
+           ), numbered AS (
+               UPDATE rooms SET changes = changes + 1
+               WHERE id = (SELECT id FROM held) AND EXISTS (SELECT FROM muted)
+               RETURNING changes
            )
-           SELECT EXISTS (SELECT FROM muted) AS "is_done!", EXISTS (SELECT FROM own) AS "is_member!",
+           SELECT EXISTS (SELECT FROM muted) AS "is_done!", (SELECT changes FROM numbered) AS version,
+                  EXISTS (SELECT FROM own) AS "is_member!",
                   $3 OR EXISTS (SELECT FROM own WHERE role <> 'member') AS "moderates!",
                   EXISTS (SELECT FROM allowed) AS "is_there!""#,
         room,
@@ -51,10 +59,10 @@ pub async fn mute(
     .fetch_one(db)
     .await?;
     Ok(match row {
-        row if row.is_done => None,
-        row if !row.is_member && !row.moderates => Some(Outcome::NotMember),
-        row if row.moderates && !row.is_there => Some(Outcome::NoSuchMember),
-        _ => Some(Outcome::Forbidden),
+        row if row.is_done => Ok(row.version),
+        row if !row.is_member && !row.moderates => Err(Outcome::NotMember),
+        row if row.moderates && !row.is_there => Err(Outcome::NoSuchMember),
+        _ => Err(Outcome::Forbidden),
     })
 }
 
