@@ -118,7 +118,7 @@ pub struct FoundSession {
     pub roles: Option<Vec<Role>>,
 }
 
-/// Looks whether sessions still hold, by what [`checked!`] asks, too; those that are gone are left out.
+/// Looks whether sessions still hold, by what `checked!` asks, too; those that are gone are left out.
 /// That is no call of theirs: none counts as seen.
 ///
 /// # Errors
