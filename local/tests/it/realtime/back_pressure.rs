@@ -352,6 +352,8 @@ async fn stalled(hub: &Hub, room: &Arc<Room>, listener: &TcpListener) -> TcpStre
 #[tokio::test]
 async fn the_nodes_total_closes_the_longest_queues() {
     const TOTAL: usize = 3 * 1024 * 1024;
+    /// A message, with what is counted for its frame.
+    const ONE: usize = 65 * 1024;
     let (settings, _) =
         read(&[("SHARDS", "1"), ("QUEUE_BYTES", "2 MiB"), ("QUEUE_TOTAL", "3 MiB")]);
     let metrics = Arc::new(Metrics::default());
@@ -368,7 +370,9 @@ async fn the_nodes_total_closes_the_longest_queues() {
             let publication = Publication { kind: Kind::Binary, payload: message.clone() };
             hub.publish(&room, publication).await.unwrap();
         }
-        assert!(hub.held_bytes() <= TOTAL, "{}", hub.held_bytes());
+        // Seen from outside at any moment: the message that is one too many is counted, and then closes one.
+        let held = hub.held_bytes();
+        assert!(held <= TOTAL + ONE, "{held}");
     }
     let closed = "keywire_closes_total{code=\"4008\",by=\"node\"} ";
     until("closes", async || {

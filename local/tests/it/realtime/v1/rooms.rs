@@ -101,10 +101,12 @@ async fn a_room_ends_with_its_last_member_and_is_closed_on_all_their_connections
         }
         ann.does(in_room("leave", "general")).await;
         for client in [&mut ann, &mut other] {
-            if durable {
-                assert_eq!(client.push().await["push"], "left");
+            let mut push = client.push().await;
+            // The entry comes by another way, and to nobody who is not subscribed any more.
+            if durable && push["push"] == "left" {
+                push = client.push().await;
             }
-            assert_eq!(client.push().await, json!({"push": "unsubscribed", "room": "general"}));
+            assert_eq!(push, json!({"push": "unsubscribed", "room": "general"}));
         }
         assert_eq!(ann.is_refused(in_room("join", "general")).await, "room_not_found");
         let mut bob = Client::of(&app, "bob").await;
