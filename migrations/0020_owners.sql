@@ -1,4 +1,5 @@
--- Every room has an owner: it ends with its last member, and is somebody else's before an owner goes.
+-- Every room has an owner, who is not mute: it ends with its last member, and is somebody else's before an
+-- owner goes. An invitation counts for as long as whoever made it might make it.
 
 ALTER TABLE rooms
     -- When its last member left: it has its name no longer, and is removed by and by.
@@ -52,12 +53,24 @@ BEGIN
         -- Somebody may have been invited while it ended.
         DELETE FROM public.room_invitations WHERE room = ended;
         DELETE FROM public.rooms WHERE id = ended;
-        removed := removed + 1;
+        -- Another node may have removed it while this one waited for its log.
+        removed := removed + FOUND::int;
     END LOOP;
     RETURN removed;
 END $$;
 REVOKE EXECUTE ON FUNCTION remove_ended_rooms(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION remove_ended_rooms(bigint) TO keywire_app;
+
+-- Those by which somebody gets in: any member invites into a public room, who owns or moderates it into
+-- another. What is not here any more may be here again; to invite anew takes its place.
+CREATE VIEW open_invitations AS
+    SELECT i.room, i.user_id, i.invited_by, i.created_at
+    FROM room_invitations i
+         JOIN rooms r ON r.id = i.room
+         JOIN room_members m ON m.room = i.room AND m.user_id = i.invited_by
+    WHERE r.public OR m.role IN ('owner', 'moderator');
+GRANT SELECT ON open_invitations TO keywire_app;
+GRANT UPDATE (invited_by, created_at) ON room_invitations TO keywire_app;
 
 -- Lets somebody in or out of a room, or changes a role: null when done, else why not. The caller holds
 -- the head of the room, or the room itself where there is no head: the last owner is counted. Who lets
@@ -82,10 +95,11 @@ BEGIN
         IF EXISTS (SELECT FROM rooms WHERE id = the_room AND ended_at IS NOT NULL) THEN
             RETURN 'no_such_room';
         END IF;
-        DELETE FROM room_invitations WHERE room = the_room AND user_id = actor;
-        IF NOT FOUND AND NOT EXISTS (SELECT FROM rooms WHERE id = the_room AND public) THEN
+        IF NOT EXISTS (SELECT FROM rooms WHERE id = the_room AND public)
+           AND NOT EXISTS (SELECT FROM open_invitations WHERE room = the_room AND user_id = actor) THEN
             RETURN 'forbidden';
         END IF;
+        DELETE FROM room_invitations WHERE room = the_room AND user_id = actor;
         INSERT INTO room_members (room, user_id, role, joined_at) VALUES (the_room, actor, 'member', now);
         RETURN NULL;
     END IF;
@@ -97,7 +111,10 @@ BEGIN
         IF theirs IS NULL THEN RETURN 'no_such_member'; END IF;
         IF theirs = new_role THEN RETURN 'unchanged'; END IF;
         IF is_last THEN RETURN 'last_owner'; END IF;
-        UPDATE room_members SET role = new_role WHERE room = the_room AND user_id = subject;
+        -- Nobody could let a muted owner speak again.
+        UPDATE room_members SET role = new_role,
+                                muted_until = CASE WHEN new_role <> 'owner' THEN muted_until END
+            WHERE room = the_room AND user_id = subject;
         RETURN NULL;
     END IF;
     IF actor = subject THEN
@@ -145,30 +162,44 @@ CREATE OR REPLACE FUNCTION hand_over_rooms(rooms bigint[], gone uuid, now timest
 RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
-    heir record;
+    the_room bigint;
+    heir uuid;
     place bigint;
 BEGIN
-    FOR heir IN
-        SELECT DISTINCT ON (m.room) m.room, m.user_id
-        FROM room_members m JOIN users u ON u.id = m.user_id
+    FOR the_room IN
+        SELECT DISTINCT m.room FROM room_members m
         WHERE m.room = ANY (hand_over_rooms.rooms)
           AND NOT EXISTS (SELECT FROM room_members o WHERE o.room = m.room AND o.role = 'owner')
-        ORDER BY m.room, u.status = 'active' DESC, m.role = 'moderator' DESC, m.joined_at, m.user_id
+        ORDER BY m.room
     LOOP
-        -- Nobody could let a muted owner speak again.
-        UPDATE room_members SET role = 'owner', muted_until = NULL
-            WHERE room = heir.room AND user_id = heir.user_id;
-        UPDATE room_heads SET last_seq = last_seq + 1 WHERE room = heir.room RETURNING last_seq INTO place;
+        LOOP
+            -- Who deletes their account holds its row, and whoever begins to do so after this waits, and finds
+            -- that they own the room.
+            SELECT m.user_id INTO heir
+            FROM room_members m JOIN users u ON u.id = m.user_id
+            WHERE m.room = the_room
+            ORDER BY u.status = 'active' DESC, m.role = 'moderator' DESC, m.joined_at, m.user_id
+            LIMIT 1 FOR KEY SHARE OF u SKIP LOCKED;
+            EXIT WHEN FOUND OR NOT EXISTS (SELECT FROM room_members WHERE room = the_room);
+            -- All who are left go, too: once the first of them has gone, or stays, it is looked again.
+            PERFORM FROM users WHERE id = (SELECT min(user_id::text)::uuid FROM room_members
+                                           WHERE room = the_room) FOR KEY SHARE;
+        END LOOP;
+        CONTINUE WHEN heir IS NULL;
+        UPDATE room_members SET role = 'owner', muted_until = NULL WHERE room = the_room AND user_id = heir;
+        UPDATE room_heads SET last_seq = last_seq + 1 WHERE room = the_room RETURNING last_seq INTO place;
         IF FOUND THEN
             INSERT INTO messages (room, seq, kind, user_id, key, body, digest, at)
-                VALUES (heir.room, place, 'role', gone, gen_random_uuid(),
-                        member_ref(heir.user_id, 'owner'), sha256(''), now);
+                VALUES (the_room, place, 'role', gone, gen_random_uuid(), member_ref(heir, 'owner'),
+                        sha256(''), now);
         ELSE
-            UPDATE rooms SET changes = changes + 1 WHERE id = heir.room;
+            UPDATE rooms SET changes = changes + 1 WHERE id = the_room;
         END IF;
     END LOOP;
     PERFORM end_empty_rooms(hand_over_rooms.rooms, now);
 END $$;
+
+UPDATE room_members SET muted_until = NULL WHERE role = 'owner' AND muted_until IS NOT NULL;
 
 -- Those that have lost their owners before.
 SELECT hand_over_rooms(ARRAY(SELECT id FROM rooms ORDER BY id), '00000000-0000-0000-0000-000000000000', now());

@@ -1,5 +1,5 @@
 //! Whose turn it is to ask the database: a user has so many statements under way on a node, from however
-//! many sockets, and leaves the other connections of the pool to the others and to who signs in.
+//! many sockets, and leaves the other connections of the pool to the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// Commands of one user under way that ask the database. No setting: less than half of the pool by default,
-/// and more than one person's tabs need.
+/// Commands of one user under way that ask the database, and as many sign-ins. No setting: together less than
+/// the pool by default, and more than one person's tabs need.
 const PER_USER: usize = 4;
 
 /// The users who have or wait for a turn.

@@ -64,7 +64,8 @@ impl Trimmer {
     /// Removes all that has ended or is old by now, in steps; how many entries and ended rooms that were.
     ///
     /// # Errors
-    /// Those of the statement that looks for old entries. What could not be removed is found by the next round.
+    /// Those of the statement that looks for old entries. What could not be removed is found by the next
+    /// round.
     pub async fn round(&self) -> Result<u64, Error> {
         let ended = self.sweep().await.unwrap_or_else(|error| {
             // Old entries are removed all the same.

@@ -43,8 +43,8 @@ interface Item extends Request {
    * follows such a room may speak there, so the subscription has told of it before anything can be heard.
    */
   isEphemeral?: boolean;
-  /** Whether it may have been carried out before: a connection went that it was sent on. */
-  isAgain?: boolean;
+  /** Whether it may have been carried out: a connection went that it was sent on. */
+  wasSent?: boolean;
   /** How often the node has said "try again". */
   attempts?: number;
 }
@@ -149,7 +149,7 @@ export class Outbox {
     for (const item of this.#drop().filter(({ isRepeatable }) => isRepeatable)) {
       if (item.isEphemeral) item.failed(new KeywireError('outcome_unknown', 'It may have been heard. Said again, it may be heard twice.'));
       else this.#waiting.push(item);
-      item.isAgain = true;
+      item.wasSent = true;
     }
     this.#sort();
   }
@@ -227,7 +227,7 @@ export class Outbox {
    * then nothing was done.
    */
   #refused(item: Item, error: KeywireError): void {
-    if (item.isAgain && PARTING.includes(item.command) && ['room_not_found', 'forbidden'].includes(error.code)) {
+    if (item.wasSent && PARTING.includes(item.command) && ['room_not_found', 'forbidden'].includes(error.code)) {
       return item.failed(new KeywireError('outcome_unknown', `Asked again, the node says: ${error.message}`));
     }
     const isAgain = error.retry && ((isPublish(item) && !item.isEphemeral) || error.code === 'rate_limited');

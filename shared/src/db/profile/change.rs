@@ -169,8 +169,8 @@ pub enum Deletion {
 }
 
 /// Deletes the caller's account and all that hangs on it, keeps the name from others, gives the rooms they
-/// alone owned another owner or ends them, tells the nodes, writes the audit row, in one transaction. Only who manages
-/// accounts waits for others who do.
+/// alone owned another owner or ends them, tells the nodes, writes the audit row, in one transaction. Only
+/// who manages accounts waits for others who do.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or a statement's.
