@@ -45,8 +45,10 @@ impl Listener {
     /// # Errors
     /// When the server is away, or refuses.
     pub async fn connect(database: &Database) -> Result<Self, Error> {
-        // sqlx listens only on connections of a pool of its own.
+        // sqlx listens only on connections of a pool of its own. The one is given up with the listener: back
+        // there it would be tried, and where the server ends, too, complain.
         let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+        let pool = pool.after_release(|_, _| Box::pin(async { Ok(false) }));
         let pool = pool.connect_lazy_with(database.pool().options().clone());
         let mut listener = Box::pin(PgListener::connect_with(&pool)).await?;
         // Another connection is made by the caller, who must know that notices were lost.
