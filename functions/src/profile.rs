@@ -13,7 +13,7 @@ use serde::Serialize;
 use shared::credentials::{Bio, DisplayName, Email, Password};
 use shared::db::buckets::Bucket;
 use shared::db::profile::change::{self, Deletion};
-use shared::db::profile::{self, export};
+use shared::db::profile::export;
 use shared::db::second_factor;
 use shared::db::verification::{self, Wish};
 use shared::extract::{Caller, Fields};
@@ -81,8 +81,8 @@ struct Shown {
     responses((status = 200, description = "The account", body = Shown))
 )]
 async fn show(State(Me { app, .. }): State<Me>, Bearer(claims): Bearer) -> Result<Json<Shown>> {
-    let found = profile::get(app.db.pool(), &claims, app.clock.now());
-    Ok(Json(Shown { user: app.db.run(found).await?.into() }))
+    let found = app.db.check(&claims, app.clock.now()).await?;
+    Ok(Json(Shown { user: found.into() }))
 }
 
 /// `PATCH /me {"display_name", "bio"}` → 200 `{user}`; what is left out stays, null takes it away.
@@ -175,7 +175,7 @@ async fn export_all(
     Bearer(claims): Bearer,
 ) -> Result<impl IntoResponse> {
     let (db, now) = (app.db.pool(), app.clock.now());
-    let profile = app.db.run(profile::get(db, &claims, now)).await?;
+    let profile = app.db.check(&claims, now).await?;
     throttle::account(&app, "export", app.settings.accounts.export, claims.sub, now).await?;
     let identifiers = [Some(profile.username), profile.email].into_iter().flatten();
     let subjects = identifiers.map(|name| passwords.identifier_mac(&name.to_lowercase()));

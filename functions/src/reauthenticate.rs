@@ -2,7 +2,6 @@
 
 use shared::access_token::Claims;
 use shared::credentials::Password;
-use shared::db::profile;
 use shared::db::sign_in::{Account, CurrentPassword};
 use shared::extract::Caller;
 use shared::password::{Passwords, Verdict};
@@ -37,7 +36,7 @@ pub(crate) async fn reauthenticate(
     caller: &Caller,
 ) -> Result<Reauthenticated> {
     let now = app.clock.now();
-    let profile = app.db.run(profile::get(app.db.pool(), claims, now)).await?;
+    let profile = app.db.check(claims, now).await?;
     let attempt = Attempt::again(app, passwords, (claims.sub, &profile.username), caller);
     let account = attempt.admit().await?;
     let current = account.as_ref().and_then(|account| account.password.as_ref());

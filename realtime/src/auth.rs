@@ -91,10 +91,9 @@ impl Auth {
         };
         let _turn = self.sign_ins.take(claims.sub).await;
         let heard = self.doubts.heard();
-        let check = db::sessions::check(self.db.pool(), &claims, self.clock.now());
-        let session = self.db.run(check).await?;
-        let (user, username) = (session.user, session.username.into());
-        let (moderates, expires) = (moderates(&session.roles), self.until(&claims));
+        let found = self.db.check(&claims, self.clock.now()).await?;
+        let (user, username) = (found.id, found.username.into());
+        let (moderates, expires) = (moderates(&found.roles), self.until(&claims));
         Ok(Identity { user, session: claims.sid, username, moderates, heard, expires })
     }
 

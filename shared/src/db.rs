@@ -34,9 +34,13 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use time::OffsetDateTime;
 
 use pool::Pool;
+use profile::Profile;
+use sessions::together::Together;
 
+use crate::access_token::Claims;
 use crate::problem::{Code, Problem};
 use crate::settings;
 
@@ -125,11 +129,12 @@ impl From<Error> for Problem {
     }
 }
 
-/// The pool and how long an answer may take.
+/// The pool, how long an answer may take, and the session checks under way.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: Pool,
     timeout: Duration,
+    checks: Together,
 }
 
 impl Database {
@@ -149,7 +154,8 @@ impl Database {
                 options.options([("role", role)]).options(limits.map(|name| (name, &timeout)));
         }
         let pool = Pool::new(options, settings);
-        Ok(Self { pool, timeout: settings.timeout })
+        let checks = Together::new(pool.clone(), settings.timeout);
+        Ok(Self { pool, timeout: settings.timeout, checks })
     }
 
     /// The pool, for the functions of the modules below.
@@ -167,6 +173,14 @@ impl Database {
             || matches!(options.get_ssl_mode(), PgSslMode::VerifyFull)
             || host == "localhost"
             || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The session check alone: whose the session behind a token is, as of now.
+    ///
+    /// # Errors
+    /// [`Error::SessionRevoked`], or the statement's.
+    pub async fn check(&self, claims: &Claims, now: OffsetDateTime) -> Result<Profile, Error> {
+        self.run(self.checks.check(claims, now)).await
     }
 
     /// Connects, so that what is wrong with the address shows.

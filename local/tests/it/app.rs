@@ -64,6 +64,8 @@ pub(crate) struct TestApp {
     pub(crate) captured: Captured,
     /// The node.
     pub(crate) node: realtime::Node,
+    /// What the app serves from.
+    pub(crate) db: Database,
     /// Dropped last, with its database.
     database: TestDatabase,
 }
@@ -130,7 +132,7 @@ impl TestApp {
         let (db, front) = (db.unwrap(), Front::new(settings.http.clone()));
         let verifier = Verifier::new(db.clone(), settings.tokens.clone());
         let auth = realtime::Auth::new(db.clone(), settings.tokens.clone(), clock.clone());
-        let app = functions::App::new(db, clock.clone(), settings);
+        let app = functions::App::new(db.clone(), clock.clone(), settings);
         let passwords = app.passwords(keys.pepper.clone());
         let vault = Vault::new(&keys.pepper).unwrap();
         let tokens = functions::TokenKeys::new(&app, keys.signing.clone()).unwrap();
@@ -164,6 +166,7 @@ impl TestApp {
             courier,
             captured,
             node,
+            db,
             database,
         }
     }

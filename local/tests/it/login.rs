@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::Value;
-use shared::db::{self, sessions};
+use shared::db;
 use shared::refresh_token::RefreshToken;
 use shared::role::Role;
 
@@ -54,10 +54,10 @@ async fn the_access_token_verifies_and_names_a_live_session() {
         (user, vec![Role::Member], 0)
     );
     assert_eq!(claims.exp - claims.iat, 3_600);
-    let session = sessions::check(&app.owner, &claims, now).await.unwrap();
-    assert_eq!((session.user, session.roles), (claims.sub, vec![Role::Member]));
+    let user = app.db.check(&claims, now).await.unwrap();
+    assert_eq!((user.id, user.roles), (claims.sub, vec![Role::Member]));
     let idle = now + Duration::from_hours(24 * 8);
-    let ended = sessions::check(&app.owner, &claims, idle).await;
+    let ended = app.db.check(&claims, idle).await;
     assert!(matches!(ended, Err(db::Error::SessionRevoked)), "{ended:?}");
 }
 

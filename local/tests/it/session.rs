@@ -3,6 +3,7 @@
 mod cookie;
 mod ended;
 mod reuse;
+mod together;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@
 
 pub mod own;
 pub mod refresh;
+pub(super) mod together;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Error;
+use super::profile::Profile;
 use crate::access_token::Claims;
 use crate::role::Role;
 
@@ -77,34 +79,33 @@ pub(super) fn counter(counter: u64) -> i64 {
     i64::try_from(counter).unwrap_or(i64::MAX)
 }
 
-/// A session that holds, and what its user may do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveSession {
-    /// The user.
-    pub user: Uuid,
-    /// The user's name.
-    pub username: String,
-    /// Raised when roles, status or password change.
-    pub user_version: i64,
-    /// The user's roles now.
-    pub roles: Vec<Role>,
-}
-
-/// The session check alone.
+/// The session check alone: whose the session is, as of now.
 ///
 /// # Errors
 /// [`Error::SessionRevoked`], or the statement's.
-pub async fn check(
+async fn check(
     db: impl PgExecutor<'_>,
     claims: &Claims,
     now: OffsetDateTime,
-) -> Result<LiveSession, Error> {
-    let row = checked!(read r#" SELECT id, username, version, roles AS "roles!" FROM caller"#, claims, now)
-        .fetch_optional(db)
-        .await?
-        .ok_or(Error::SessionRevoked)?;
-    let roles = parse_roles(&row.roles);
-    Ok(LiveSession { user: row.id, username: row.username, user_version: row.version, roles })
+) -> Result<Profile, Error> {
+    let row = checked!(
+        read r#" SELECT id, username, display_name, bio, email, roles AS "roles!", created_at
+                 FROM caller"#,
+        claims,
+        now
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or(Error::SessionRevoked)?;
+    Ok(Profile {
+        id: row.id,
+        username: row.username,
+        display_name: row.display_name,
+        bio: row.bio,
+        email: row.email,
+        roles: parse_roles(&row.roles),
+        created_at: row.created_at,
+    })
 }
 
 /// A session, as it is found without its token.

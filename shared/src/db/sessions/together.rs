@@ -1,0 +1,254 @@
+//! Session checks that are made together while many are wanted at once.
+//!
+//! A check on its own is one statement. While one is under way, those who come wait for each other, and
+//! share the next statement that reads and, for the sessions that are due, one that writes. Nobody is
+//! answered by a statement that began before they asked, so a revocation holds on the very next call
+//! here, too. Whoever is not answered, because the statement failed or because somebody else holds the
+//! session's row, makes a check of their own: nobody pays for another's session.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use uuid::Uuid;
+
+use super::{SEEN_EVERY, counter, parse_roles};
+use crate::access_token::Claims;
+use crate::db::Error;
+use crate::db::pool::Pool;
+use crate::db::profile::Profile;
+
+/// Most checks in one statement, and most that wait; who comes then makes their own.
+const MOST: usize = 500;
+/// The part of `DATABASE_TIMEOUT` that a shared statement has; the rest is left for checks of one's own.
+const PARTS: u32 = 4;
+/// How long statements go on being shared when nobody waits. No setting: about as long as those who were
+/// answered together take to ask again.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// The checks under way.
+#[derive(Debug, Clone)]
+pub(in crate::db) struct Together(Arc<Checks>);
+
+#[derive(Debug)]
+struct Checks {
+    pool: Pool,
+    /// How long a shared statement may take.
+    patience: Duration,
+    /// Has one permit, for the check that finds no other under way.
+    alone: Semaphore,
+    waiting: Mutex<Waiting>,
+    /// Somebody waits.
+    came: Notify,
+}
+
+/// Who waits for the next shared statement.
+#[derive(Debug, Default)]
+struct Waiting {
+    asked: Vec<Asked>,
+    /// Whether a task takes them.
+    is_served: bool,
+}
+
+/// A check that is wanted.
+#[derive(Debug)]
+struct Asked {
+    session: Uuid,
+    user: Uuid,
+    counter: i64,
+    now: OffsetDateTime,
+    /// Dropped without a word: ask yourself.
+    tell: oneshot::Sender<Option<Profile>>,
+}
+
+impl Together {
+    /// For checks on this pool, whose users wait for `timeout`.
+    pub(in crate::db) fn new(pool: Pool, timeout: Duration) -> Self {
+        let (alone, waiting, came) = (Semaphore::new(1), Mutex::default(), Notify::new());
+        Self(Arc::new(Checks { pool, patience: timeout / PARTS, alone, waiting, came }))
+    }
+
+    /// Whose the session is, as of now.
+    ///
+    /// # Errors
+    /// [`Error::SessionRevoked`], or the statement's.
+    pub(in crate::db) async fn check(
+        &self,
+        claims: &Claims,
+        now: OffsetDateTime,
+    ) -> Result<Profile, Error> {
+        let Self(checks) = self;
+        let is_served = checks.lock().is_served;
+        let alone = if is_served { None } else { checks.alone.try_acquire().ok() };
+        if alone.is_none()
+            && let Some(found) = checks.ask(claims, now).await
+        {
+            return found;
+        }
+        super::check(&checks.pool, claims, now).await
+    }
+}
+
+impl Checks {
+    /// Waits for a shared statement. `None`: ask yourself.
+    async fn ask(
+        self: &Arc<Self>,
+        claims: &Claims,
+        now: OffsetDateTime,
+    ) -> Option<Result<Profile, Error>> {
+        let (session, user, counter) = (claims.sid, claims.sub, counter(claims.ctr));
+        let (tell, told) = oneshot::channel();
+        if !self.queue(Asked { session, user, counter, now, tell }) {
+            return None;
+        }
+        let found = told.await.ok()?;
+        Some(found.ok_or(Error::SessionRevoked))
+    }
+
+    /// Whether there is room for one more.
+    fn queue(self: &Arc<Self>, asked: Asked) -> bool {
+        let mut waiting = self.lock();
+        if waiting.asked.len() >= MOST {
+            return false;
+        }
+        waiting.asked.push(asked);
+        let was_served = std::mem::replace(&mut waiting.is_served, true);
+        // A runtime that is ending drops the task at once, and with it the service, which locks.
+        drop(waiting);
+        if was_served {
+            self.came.notify_one();
+        } else {
+            tokio::spawn(Service(Arc::clone(self)).serve());
+        }
+        true
+    }
+
+    /// Answers those who can be.
+    async fn answer(&self, asked: Vec<Asked>) -> Result<(), Error> {
+        let found = look(&self.pool, &asked).await?;
+        let due = asked.iter().zip(&found).filter(|(_, found)| is_due(found.as_ref()));
+        let due: Vec<_> = due.map(|(asked, _)| asked).collect();
+        let seen = if due.is_empty() { HashSet::new() } else { mark(&self.pool, &due).await? };
+        for (asked, found) in asked.into_iter().zip(found) {
+            if !is_due(found.as_ref()) || seen.contains(&asked.session) {
+                // Who is gone by now needs no answer.
+                drop(asked.tell.send(found.map(|found| found.profile)));
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that takes those who wait. However it ends, nobody goes on waiting for it.
+struct Service(Arc<Checks>);
+
+impl Service {
+    async fn serve(self) {
+        let Self(checks) = &self;
+        loop {
+            let mut asked = std::mem::take(&mut checks.lock().asked);
+            asked.retain(|asked| !asked.tell.is_closed());
+            if asked.is_empty() {
+                match tokio::time::timeout(LINGER, checks.came.notified()).await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
+            }
+            let answered = tokio::time::timeout(checks.patience, checks.answer(asked)).await;
+            if let Err(error) = answered.unwrap_or(Err(Error::Silent)) {
+                tracing::warn!(%error, "a shared session check failed: each is made on its own");
+            }
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        *self.0.lock() = Waiting::default();
+    }
+}
+
+/// A session that holds.
+#[derive(Debug)]
+struct Found {
+    profile: Profile,
+    /// Whether the call is to be written down.
+    due: bool,
+}
+
+fn is_due(found: Option<&Found>) -> bool {
+    found.is_some_and(|found| found.due)
+}
+
+/// What `checked!` asks, for each.
+async fn look(db: impl PgExecutor<'_>, asked: &[Asked]) -> Result<Vec<Option<Found>>, Error> {
+    let (sessions, users): (Vec<_>, Vec<_>) = asked.iter().map(|a| (a.session, a.user)).unzip();
+    let (nows, counters): (Vec<_>, Vec<_>) = asked.iter().map(|a| (a.now, a.counter)).unzip();
+    let rows = sqlx::query!(
+        r#"SELECT a.position AS "position!", u.id, u.username, u.email, u.display_name, u.bio, u.created_at,
+                  ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS "roles!",
+                  (s.last_seen_at < a.now - $5::interval OR s.seen_counter < a.counter) AS "due!"
+           FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[])
+                WITH ORDINALITY AS a (session, "user", now, counter, position)
+           JOIN sessions s ON s.id = a.session
+           JOIN users u ON u.id = s.user_id
+           WHERE u.id = a."user" AND u.status = 'active' AND s.revoked_at IS NULL
+             AND s.idle_until > a.now AND s.absolute_until > a.now"#,
+        &sessions,
+        &users,
+        &nows,
+        &counters,
+        SEEN_EVERY as Duration,
+    )
+    .fetch_all(db)
+    .await?;
+    let mut found: Vec<Option<Found>> = asked.iter().map(|_| None).collect();
+    for row in rows {
+        let profile = Profile {
+            id: row.id,
+            username: row.username,
+            display_name: row.display_name,
+            bio: row.bio,
+            email: row.email,
+            roles: parse_roles(&row.roles),
+            created_at: row.created_at,
+        };
+        let place = usize::try_from(row.position - 1).ok().and_then(|at| found.get_mut(at));
+        *place.expect("positions are those of what was asked") =
+            Some(Found { profile, due: row.due });
+    }
+    Ok(found)
+}
+
+/// Writes down that sessions were seen: those whose row nobody holds, for to wait for one row with
+/// others locked could be a deadlock. Returns them.
+async fn mark(db: impl PgExecutor<'_>, due: &[&Asked]) -> Result<HashSet<Uuid>, Error> {
+    let sessions: Vec<_> = due.iter().map(|asked| asked.session).collect();
+    let (nows, counters): (Vec<_>, Vec<_>) = due.iter().map(|a| (a.now, a.counter)).unzip();
+    let seen = sqlx::query_scalar!(
+        r#"WITH due AS (
+               SELECT session, max(now) AS now, max(counter) AS counter
+               FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[]) AS d (session, now, counter)
+               GROUP BY session),
+           free AS (
+               SELECT s.id, due.now, due.counter FROM sessions s JOIN due ON due.session = s.id
+               FOR NO KEY UPDATE OF s SKIP LOCKED)
+           UPDATE sessions s SET last_seen_at = greatest(s.last_seen_at, free.now),
+                                 seen_counter = greatest(s.seen_counter, free.counter)
+           FROM free WHERE s.id = free.id
+           RETURNING s.id"#,
+        &sessions,
+        &nows,
+        &counters,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(seen.into_iter().collect())
+}
