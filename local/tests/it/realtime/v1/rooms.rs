@@ -89,18 +89,20 @@ async fn the_last_owner_stays_while_others_are_there() {
 }
 
 #[tokio::test]
-async fn a_room_ends_with_its_last_member_and_is_closed_on_all_their_connections() {
+async fn a_room_ends_with_its_last_member_and_is_closed_on_all_connections_of_members_and_readers()
+{
     let app = TestApp::with(&[("SHARDS", "2")]).await;
     for durable in [true, false] {
         let create =
             json!({"command": "create", "room": "general", "public": true, "durable": durable});
         let (mut ann, mut other) = (Client::of(&app, "ann").await, Client::of(&app, "ann").await);
+        let mut reader = Client::of(&app, "bob").await;
         ann.does(create.clone()).await;
-        for client in [&mut ann, &mut other] {
+        for client in [&mut ann, &mut other, &mut reader] {
             client.does(in_room("subscribe", "general")).await;
         }
         ann.does(in_room("leave", "general")).await;
-        for client in [&mut ann, &mut other] {
+        for client in [&mut ann, &mut other, &mut reader] {
             let mut push = client.push().await;
             // The entry comes by another way, and to nobody who is not subscribed any more.
             if durable && push["push"] == "left" {
@@ -109,7 +111,7 @@ async fn a_room_ends_with_its_last_member_and_is_closed_on_all_their_connections
             assert_eq!(push, json!({"push": "unsubscribed", "room": "general"}));
         }
         assert_eq!(ann.is_refused(in_room("join", "general")).await, "room_not_found");
-        let mut bob = Client::of(&app, "bob").await;
+        let mut bob = reader;
         bob.does(create).await;
         ann.does(in_room("join", "general")).await;
         ann.does(in_room("leave", "general")).await;
@@ -198,4 +200,47 @@ async fn who_owns_as_many_rooms_as_they_may_makes_no_other() {
     ann.does(create("three")).await;
     let mut bob = Client::of(&app, "bob").await;
     bob.does(create("four")).await;
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_of_a_hundred_and_go_on_behind_the_last_of_each() {
+    let app = TestApp::start().await;
+    let mut ann = ann_with_room(&app, "general").await;
+    let mut bob = Client::of(&app, "bob").await;
+    bob.does(json!({"command": "create", "room": "of-bob"})).await;
+    // 150 rooms of Ann's, into which Bob is invited, and 150 further members of the first room.
+    let many = "INSERT INTO users (id, username, username_key, created_at)
+                SELECT gen_random_uuid(), 'many' || n, 'many' || n, now() FROM generate_series(1, 150) n;
+                INSERT INTO room_members (room, user_id, role, joined_at)
+                SELECT r.id, u.id, 'member', now() FROM rooms r, users u
+                WHERE r.name = 'general' AND u.username LIKE 'many%';
+                INSERT INTO rooms (name, title, durable, public, created_at)
+                SELECT 'page-' || n, '', false, true, now() FROM generate_series(101, 250) n;
+                INSERT INTO room_members (room, user_id, role, joined_at)
+                SELECT r.id, u.id, 'owner', now() FROM rooms r, users u
+                WHERE r.name LIKE 'page-%' AND u.username = 'ann';
+                INSERT INTO room_invitations (room, user_id, invited_by, created_at)
+                SELECT r.id, bob.id, ann.id, now() FROM rooms r, users bob, users ann
+                WHERE r.name LIKE 'page-%' AND bob.username = 'bob' AND ann.username = 'ann'";
+    sqlx::raw_sql(many).execute(&app.owner).await.unwrap();
+    for (command, list, by, all) in [
+        (json!({"command": "rooms"}), "rooms", "room", 151),
+        (json!({"command": "search", "query": "page-"}), "rooms", "room", 150),
+        (in_room("members", "general"), "members", "id", 151),
+        (json!({"command": "invitations"}), "invitations", "room", 150),
+    ] {
+        let client = if list == "invitations" { &mut bob } else { &mut ann };
+        let first = client.does(command.clone()).await;
+        let mut found = first[list].as_array().unwrap().clone();
+        assert_eq!((found.len(), &first["more"]), (100, &json!(true)), "{command}");
+        let mut further = command.clone();
+        further["after"] = found[99][by].clone();
+        let second = client.does(further).await;
+        found.extend(second[list].as_array().unwrap().iter().cloned());
+        assert_eq!((found.len(), &second["more"]), (all, &json!(false)), "{command}");
+        let mut names: Vec<_> = found.iter().map(|one| one[by].as_str().unwrap()).collect();
+        let in_order = names.is_sorted();
+        names.dedup();
+        assert!(in_order && names.len() == all, "{command}: each once, in order");
+    }
 }
