@@ -1,11 +1,15 @@
 //! The pool takes back what is well, and mends or gives up what was left open.
 
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use shared::db::Database;
 use shared::settings::{self, Reader};
-use sqlx::{Connection as _, PgConnection};
+use socket2::{Domain, SockAddr, Socket, Type};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
 
 use crate::database::TestDatabase;
@@ -91,4 +95,29 @@ async fn a_refused_statement_leaves_its_connection_usable() {
     let before = backend(&db).await;
     assert!(sqlx::query("SELECT 1/0").execute(db.pool()).await.is_err());
     assert_eq!(backend(&db).await, before);
+}
+
+#[tokio::test]
+async fn whoever_finds_a_unix_socket_at_which_too_many_wait_waits_for_it_too() {
+    let database = TestDatabase::create().await;
+    let server: PgConnectOptions = database.url.parse().unwrap();
+    let name = format!(".s.PGSQL.{}", server.get_port());
+    let real = server.get_socket().expect("the tests' server has a unix socket").join(&name);
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join(&name);
+    let busy = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    busy.bind(&SockAddr::unix(&socket).unwrap()).unwrap();
+    busy.listen(0).unwrap();
+    let _first = UnixStream::connect(&socket).unwrap();
+    let url = server.socket(dir.path()).to_url_lossy().to_string();
+    let mut reader = Reader::from_pairs([("DATABASE_TIMEOUT", "20s")]);
+    let db = Database::new(&settings::Database::at(url, &mut reader), None).unwrap();
+    let connected = db.connect();
+    tokio::pin!(connected);
+    let early = timeout(Duration::from_millis(10), &mut connected).await;
+    assert!(early.is_err(), "{early:?}");
+    std::fs::remove_file(&socket).unwrap();
+    symlink(real, &socket).unwrap();
+    drop(busy);
+    timeout(SOON, connected).await.unwrap().unwrap();
 }

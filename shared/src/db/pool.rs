@@ -72,10 +72,13 @@ impl Manager for Connections {
     }
 }
 
-/// Whether nobody listens (yet), or the server is starting (57P03) or full (53300).
+/// Whether nobody listens (yet), too many wait at a unix socket (connect(2): EAGAIN), or the server is
+/// starting (57P03) or full (53300).
 fn is_starting(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        sqlx::Error::Io(error) => {
+            matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::WouldBlock)
+        }
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| matches!(&*code, "57P03" | "53300"))
         }
