@@ -1,8 +1,9 @@
 //! `calls`: `GET /me` and refreshes a second, and beside them the same statements under pgbench.
 //!
 //! Phases of Keywire and of pgbench take turns on the same cores, with the same Postgres, as many
-//! connections and a session for each. What pgbench reaches is what the statements alone allow; Keywire
-//! pays for HTTP, JSON and the tokens besides, and shares the cores with the client that asks.
+//! connections and a session for each. What pgbench reaches is what a statement for each call allows.
+//! Keywire pays for HTTP, JSON and the tokens besides, and shares the cores with the client that asks;
+//! for `GET /me`, calls that come while one is under way share a statement, which pgbench's do not.
 
 mod load;
 mod pgbench;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::role::Role;
 
 /// An account, as its owner sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Profile {
     /// Its id.
     pub id: Uuid,

@@ -52,7 +52,7 @@ impl Database {
                 "DATABASE_TIMEOUT",
                 "2s",
                 ("100ms", "10min"),
-                "Longest wait for a connection and a statement's answer together; then 503. A connection that is tried has a quarter of it to answer.",
+                "Longest wait for a connection and a statement's answer together; then 503. A quarter of it is for the answer of a connection that is tried, and for session checks that share a statement.",
             ),
             trusted_idle: reader.get_in(
                 "DATABASE_TRUSTED_IDLE",

@@ -9,8 +9,9 @@ use futures_util::future::join_all;
 use shared::access_token::Claims;
 use shared::db;
 use shared::db::profile::Profile;
-use sqlx::{Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::app::TestApp;
 use crate::login::disable;
@@ -85,24 +86,64 @@ async fn checks_that_come_while_one_is_under_way_share_a_statement_and_each_gets
     let (holder, first) = under_way(&app, &ann, ANNS).await;
     statements.take();
     let now = app.clock.now();
-    let found = join_all(claims.iter().map(|claims| app.db.check(claims, now))).await;
-    assert_eq!(statements.take().len(), 1);
-    assert_eq!(names(found), others);
+    for _ in 0..2 {
+        let found = join_all(claims.iter().map(|claims| app.db.check(claims, now))).await;
+        assert_eq!(statements.take().len(), 1);
+        assert_eq!(names(found), others);
+        // The second time what was shared at first has come to its end.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     holder.rollback().await.unwrap();
     assert_eq!(first.await.unwrap().unwrap().username, "ann");
 }
 
 #[tokio::test]
+async fn nobody_is_answered_by_a_shared_statement_that_began_before_they_asked() {
+    let app = TestApp::start().await;
+    let [ann, bob] = signed_in(&app, ["ann", "bob"]).await;
+    a_minute_passes(&app);
+    let slow = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN
+                    PERFORM pg_advisory_xact_lock(7);
+                    RETURN NULL;
+                END $$;
+                CREATE TRIGGER wait AFTER UPDATE OF last_seen_at ON sessions
+                FOR EACH STATEMENT EXECUTE FUNCTION wait()";
+    sqlx::raw_sql(slow).execute(&app.owner).await.unwrap();
+    let (holder, first) = under_way(
+        &app,
+        &ann,
+        "SELECT FROM sessions s JOIN users u ON u.id = user_id
+         WHERE username = 'ann' FOR UPDATE OF s;
+         SELECT pg_advisory_xact_lock(7)",
+    )
+    .await;
+    // His is read, and waits until it is written down.
+    let early = check(&app, &bob);
+    until_waiting(&app, 2).await;
+    let disabled = "UPDATE users SET status = 'disabled' WHERE username = 'bob'";
+    sqlx::query(disabled).execute(&app.owner).await.unwrap();
+    let late = check(&app, &bob);
+    tokio::task::yield_now().await;
+    holder.rollback().await.unwrap();
+    assert_eq!(names(vec![first.await.unwrap(), early.await.unwrap()]), ["ann", "bob"]);
+    let late = late.await.unwrap();
+    assert!(matches!(late, Err(db::Error::SessionRevoked)), "{late:?}");
+}
+
+#[tokio::test]
 async fn together_each_is_judged_by_its_own_session_user_and_time() {
+    let (statements, _counting) = Statements::count();
     let app = TestApp::start().await;
     let [ann] = signed_in(&app, ["ann"]).await;
     a_minute_passes(&app);
-    let [bob, cyd, dan, eve, fay, mut gus] =
-        signed_in(&app, ["bob", "cyd", "dan", "eve", "fay", "gus"]).await;
+    let [bob, cyd, dan, eve, fay, mut gus, hal] =
+        signed_in(&app, ["bob", "cyd", "dan", "eve", "fay", "gus", "hal"]).await;
     disable(&app, "cyd").await;
     for (ended, of) in [
         ("UPDATE sessions SET revoked_at = now() WHERE id = $1", &dan),
         ("DELETE FROM sessions WHERE id = $1", &eve),
+        ("UPDATE sessions SET absolute_until = now() - interval '1 day' WHERE id = $1", &hal),
     ] {
         sqlx::query(ended).bind(of.sid).execute(&app.owner).await.unwrap();
     }
@@ -116,8 +157,10 @@ async fn together_each_is_judged_by_its_own_session_user_and_time() {
         (&eve, now),
         (&fay, idle),
         (&gus, now),
+        (&hal, now),
         (&bob, idle),
     ];
+    statements.take();
     let found = join_all(asked.map(|(claims, now)| app.db.check(claims, now))).await;
     let found: Vec<_> = found
         .into_iter()
@@ -127,7 +170,8 @@ async fn together_each_is_judged_by_its_own_session_user_and_time() {
             Err(error) => panic!("{error}"),
         })
         .collect();
-    assert_eq!(found, [Some("bob".to_owned()), None, None, None, None, None, None]);
+    assert_eq!(statements.take().len(), 1, "together");
+    assert_eq!(found, [Some("bob".to_owned()), None, None, None, None, None, None, None]);
     holder.rollback().await.unwrap();
     assert!(first.await.unwrap().is_ok());
 }
@@ -136,35 +180,40 @@ async fn together_each_is_judged_by_its_own_session_user_and_time() {
 async fn together_all_who_are_due_are_written_down_by_one_statement() {
     let (statements, _counting) = Statements::count();
     let app = TestApp::start().await;
-    let [ann, bob, mut cyd] = signed_in(&app, ["ann", "bob", "cyd"]).await;
+    let [ann, bob, mut cyd, eve] = signed_in(&app, ["ann", "bob", "cyd", "eve"]).await;
     a_minute_passes(&app);
     let [dan] = signed_in(&app, ["dan"]).await;
+    // What she shows is older than what was seen.
+    let ahead = "UPDATE sessions SET seen_counter = 5 WHERE id = $1";
+    sqlx::query(ahead).bind(eve.sid).execute(&app.owner).await.unwrap();
     let (holder, first) = under_way(&app, &ann, ANNS).await;
     statements.take();
     let now = app.clock.now();
     // Two calls of one session, the second after a refresh.
     let earlier = cyd.clone();
     cyd.ctr = 3;
-    let asked = [&bob, &earlier, &cyd, &dan];
+    let asked = [&bob, &earlier, &cyd, &dan, &eve];
     let found = join_all(asked.map(|claims| app.db.check(claims, now))).await;
-    assert_eq!(names(found), ["bob", "cyd", "cyd", "dan"]);
+    assert_eq!(names(found), ["bob", "cyd", "cyd", "dan", "eve"]);
     assert_eq!(statements.take().len(), 2);
-    let counter = "SELECT seen_counter FROM sessions WHERE id = $1";
-    let counter: i64 =
-        sqlx::query_scalar(counter).bind(cyd.sid).fetch_one(&app.owner).await.unwrap();
-    assert_eq!((counter, seen_now(&app).await), (3, 3), "all but Ann");
+    let counters = "SELECT seen_counter FROM sessions s JOIN users u ON u.id = user_id
+                    ORDER BY username";
+    let counters: Vec<i64> = sqlx::query_scalar(counters).fetch_all(&app.owner).await.unwrap();
+    assert_eq!((counters, seen_now(&app).await), (vec![0, 0, 3, 0, 5], 4), "all but Ann");
     holder.rollback().await.unwrap();
     assert!(first.await.unwrap().is_ok());
 }
 
 #[tokio::test]
 async fn a_session_whose_row_is_held_keeps_nobody_else_waiting_and_is_written_down_later() {
-    let app = TestApp::start().await;
+    // Nobody is helped by a time-out.
+    let app = TestApp::with(&[("DATABASE_TIMEOUT", "10min")]).await;
     let [ann, bob, cyd] = signed_in(&app, ["ann", "bob", "cyd"]).await;
     a_minute_passes(&app);
     let (holder, first) = under_way(&app, &ann, ANNS_AND_BOBS).await;
     let (bob, cyd) = (check(&app, &bob), check(&app, &cyd));
-    assert_eq!(cyd.await.unwrap().unwrap().username, "cyd");
+    let cyd = timeout(Duration::from_secs(30), cyd).await.expect("nobody else waits");
+    assert_eq!(cyd.unwrap().unwrap().username, "cyd");
     until_waiting(&app, 2).await;
     assert!(!bob.is_finished());
     assert_eq!(seen_now(&app).await, 1);
@@ -174,44 +223,53 @@ async fn a_session_whose_row_is_held_keeps_nobody_else_waiting_and_is_written_do
 }
 
 #[tokio::test]
-async fn where_a_shared_statement_fails_each_check_is_made_on_its_own() {
-    let (statements, _counting) = Statements::count();
-    let app = TestApp::start().await;
-    let [ann, bob, cyd] = signed_in(&app, ["ann", "bob", "cyd"]).await;
-    a_minute_passes(&app);
-    let fault = "CREATE FUNCTION one_at_most() RETURNS trigger LANGUAGE plpgsql AS $$
-                 BEGIN
-                     IF (SELECT count(*) FROM changed) > 1 THEN RAISE 'too many'; END IF;
-                     RETURN NULL;
-                 END $$;
-                 CREATE TRIGGER one_at_most AFTER UPDATE ON sessions REFERENCING NEW TABLE AS changed
-                 FOR EACH STATEMENT EXECUTE FUNCTION one_at_most()";
-    sqlx::raw_sql(fault).execute(&app.owner).await.unwrap();
-    let (holder, first) = under_way(&app, &ann, ANNS).await;
-    statements.take();
-    let now = app.clock.now();
-    let found = join_all([&bob, &cyd].map(|claims| app.db.check(claims, now))).await;
-    assert_eq!(names(found), ["bob", "cyd"]);
-    assert_eq!(statements.take().len(), 4, "it was shared, and failed");
-    assert_eq!(seen_now(&app).await, 2);
-    holder.rollback().await.unwrap();
-    assert!(first.await.unwrap().is_ok());
+async fn where_a_shared_statement_fails_or_hangs_each_check_is_made_on_its_own_for_a_while() {
+    for (fault, time) in [("RAISE 'no'", "20s"), ("PERFORM pg_sleep(60)", "2s")] {
+        let (statements, _counting) = Statements::count();
+        let app = TestApp::with(&[("DATABASE_TIMEOUT", time)]).await;
+        let [ann, bob, cyd] = signed_in(&app, ["ann", "bob", "cyd"]).await;
+        a_minute_passes(&app);
+        let fault = format!(
+            "CREATE FUNCTION not_together() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF current_query() LIKE '%SKIP LOCKED%' THEN {fault}; END IF;
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER not_together BEFORE UPDATE ON sessions
+             FOR EACH STATEMENT EXECUTE FUNCTION not_together()"
+        );
+        sqlx::raw_sql(AssertSqlSafe(fault)).execute(&app.owner).await.unwrap();
+        let (holder, first) = under_way(&app, &ann, ANNS).await;
+        statements.take();
+        let now = app.clock.now();
+        let both = async || join_all([&bob, &cyd].map(|claims| app.db.check(claims, now))).await;
+        assert_eq!(names(both().await), ["bob", "cyd"]);
+        assert_eq!(statements.take().len(), 4, "it was shared, and failed");
+        assert_eq!(seen_now(&app).await, 2);
+        statements.take();
+        assert_eq!(names(both().await), ["bob", "cyd"]);
+        assert_eq!(statements.take().len(), 2, "nothing is shared");
+        holder.rollback().await.unwrap();
+        assert!(first.await.unwrap().is_ok());
+    }
 }
 
 #[tokio::test]
-async fn no_more_wait_together_than_fit_in_a_statement() {
+async fn so_many_share_a_statement_and_so_many_wait() {
     let (statements, _counting) = Statements::count();
-    let app = TestApp::start().await;
+    let app = TestApp::with(&[("DATABASE_TIMEOUT", "10min")]).await;
     let [ann] = signed_in(&app, ["ann"]).await;
     a_minute_passes(&app);
     let [bob] = signed_in(&app, ["bob"]).await;
     let (holder, first) = under_way(&app, &ann, ANNS).await;
-    statements.take();
-    // Tasks all begin before what they start: 500 wait together, one finds no room.
-    let checks: Vec<_> = (0..501).map(|_| check(&app, &bob)).collect();
-    let found = join_all(checks).await;
-    assert!(found.into_iter().all(|found| found.unwrap().is_ok()));
-    assert_eq!(statements.take().len(), 2);
+    // Tasks all begin before what they start. Of the second lot one finds no room.
+    for (checks, by) in [(250, 3), (10_001, 101)] {
+        statements.take();
+        let checks: Vec<_> = (0..checks).map(|_| check(&app, &bob)).collect();
+        let found = join_all(checks).await;
+        assert!(found.into_iter().all(|found| found.unwrap().is_ok()));
+        assert_eq!(statements.take().len(), by);
+    }
     holder.rollback().await.unwrap();
     assert!(first.await.unwrap().is_ok());
 }

@@ -6,9 +6,9 @@
 //! here, too. Whoever is not answered, because the statement failed or because somebody else holds the
 //! session's row, makes a check of their own: nobody pays for another's session.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
@@ -21,10 +21,13 @@ use crate::db::Error;
 use crate::db::pool::Pool;
 use crate::db::profile::Profile;
 
-/// Most checks in one statement, and most that wait; who comes then makes their own.
-const MOST: usize = 500;
-/// The part of `DATABASE_TIMEOUT` that a shared statement has; the rest is left for checks of one's own.
-const PARTS: u32 = 4;
+/// Most checks in one statement: with more of them the first would wait for the last.
+const SHARING: usize = 100;
+/// Most checks that wait. Whoever comes then makes their own.
+const WAITING: usize = 10_000;
+/// The part of `DATABASE_TIMEOUT` that shared statements have. Whoever comes while they fail has waited
+/// that long when it makes a check of its own.
+const PART: u32 = 4;
 /// How long statements go on being shared when nobody waits. No setting: about as long as those who were
 /// answered together take to ask again.
 const LINGER: Duration = Duration::from_millis(1);
@@ -36,8 +39,8 @@ pub(in crate::db) struct Together(Arc<Checks>);
 #[derive(Debug)]
 struct Checks {
     pool: Pool,
-    /// How long a shared statement may take.
-    patience: Duration,
+    /// `DATABASE_TIMEOUT`.
+    timeout: Duration,
     /// Has one permit, for the check that finds no other under way.
     alone: Semaphore,
     waiting: Mutex<Waiting>,
@@ -48,9 +51,11 @@ struct Checks {
 /// Who waits for the next shared statement.
 #[derive(Debug, Default)]
 struct Waiting {
-    asked: Vec<Asked>,
+    asked: VecDeque<Asked>,
     /// Whether a task takes them.
     is_served: bool,
+    /// Nothing is shared until then: it has failed, and what is slow would be waited for twice.
+    paused: Option<Instant>,
 }
 
 /// A check that is wanted.
@@ -65,10 +70,10 @@ struct Asked {
 }
 
 impl Together {
-    /// For checks on this pool, whose users wait for `timeout`.
+    /// For checks on this pool, which are waited for at most `timeout`.
     pub(in crate::db) fn new(pool: Pool, timeout: Duration) -> Self {
         let (alone, waiting, came) = (Semaphore::new(1), Mutex::default(), Notify::new());
-        Self(Arc::new(Checks { pool, patience: timeout / PARTS, alone, waiting, came }))
+        Self(Arc::new(Checks { pool, timeout, alone, waiting, came }))
     }
 
     /// Whose the session is, as of now.
@@ -108,13 +113,14 @@ impl Checks {
         Some(found.ok_or(Error::SessionRevoked))
     }
 
-    /// Whether there is room for one more.
+    /// Whether it may wait with the others.
     fn queue(self: &Arc<Self>, asked: Asked) -> bool {
         let mut waiting = self.lock();
-        if waiting.asked.len() >= MOST {
+        let is_paused = waiting.paused.is_some_and(|until| Instant::now() < until);
+        if is_paused || waiting.asked.len() >= WAITING {
             return false;
         }
-        waiting.asked.push(asked);
+        waiting.asked.push_back(asked);
         let was_served = std::mem::replace(&mut waiting.is_served, true);
         // A runtime that is ending drops the task at once, and with it the service, which locks.
         drop(waiting);
@@ -126,23 +132,50 @@ impl Checks {
         true
     }
 
+    /// Those whose turn it is, who came first.
+    fn next(&self) -> Vec<Asked> {
+        let mut waiting = self.lock();
+        let mut next = Vec::new();
+        while next.len() < SHARING
+            && let Some(asked) = waiting.asked.pop_front()
+        {
+            // Who is gone by now is left out.
+            if !asked.tell.is_closed() {
+                next.push(asked);
+            }
+        }
+        next
+    }
+
     /// Answers those who can be.
     async fn answer(&self, asked: Vec<Asked>) -> Result<(), Error> {
         let found = look(&self.pool, &asked).await?;
-        let due = asked.iter().zip(&found).filter(|(_, found)| is_due(found.as_ref()));
-        let due: Vec<_> = due.map(|(asked, _)| asked).collect();
-        let seen = if due.is_empty() { HashSet::new() } else { mark(&self.pool, &due).await? };
+        let mut due = Vec::new();
         for (asked, found) in asked.into_iter().zip(found) {
-            if !is_due(found.as_ref()) || seen.contains(&asked.session) {
-                // Who is gone by now needs no answer.
-                drop(asked.tell.send(found.map(|found| found.profile)));
+            match found {
+                Some(Found { profile, due: true }) => due.push((asked, profile)),
+                found => asked.answer(found.map(|found| found.profile)),
             }
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let seen = mark(&self.pool, &due).await?;
+        for (asked, profile) in due.into_iter().filter(|(asked, _)| seen.contains(&asked.session)) {
+            asked.answer(Some(profile));
         }
         Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asked {
+    fn answer(self, found: Option<Profile>) {
+        // Who is gone by now needs none.
+        drop(self.tell.send(found));
     }
 }
 
@@ -153,17 +186,19 @@ impl Service {
     async fn serve(self) {
         let Self(checks) = &self;
         loop {
-            let mut asked = std::mem::take(&mut checks.lock().asked);
-            asked.retain(|asked| !asked.tell.is_closed());
+            let asked = checks.next();
             if asked.is_empty() {
                 match tokio::time::timeout(LINGER, checks.came.notified()).await {
                     Ok(()) => continue,
                     Err(_) => return,
                 }
             }
-            let answered = tokio::time::timeout(checks.patience, checks.answer(asked)).await;
+            let patience = checks.timeout / PART;
+            let answered = tokio::time::timeout(patience, checks.answer(asked)).await;
             if let Err(error) = answered.unwrap_or(Err(Error::Silent)) {
-                tracing::warn!(%error, "a shared session check failed: each is made on its own");
+                tracing::warn!(%error, "shared session checks failed: each is made on its own");
+                checks.lock().paused = Some(Instant::now() + checks.timeout);
+                return;
             }
         }
     }
@@ -171,7 +206,12 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        *self.0.lock() = Waiting::default();
+        let mut waiting = self.0.lock();
+        waiting.is_served = false;
+        let left = std::mem::take(&mut waiting.asked);
+        // They wake, and lock.
+        drop(waiting);
+        drop(left);
     }
 }
 
@@ -183,26 +223,21 @@ struct Found {
     due: bool,
 }
 
-fn is_due(found: Option<&Found>) -> bool {
-    found.is_some_and(|found| found.due)
-}
-
 /// What `checked!` asks, for each.
 async fn look(db: impl PgExecutor<'_>, asked: &[Asked]) -> Result<Vec<Option<Found>>, Error> {
-    let (sessions, users): (Vec<_>, Vec<_>) = asked.iter().map(|a| (a.session, a.user)).unzip();
+    let sessions: Vec<_> = asked.iter().map(|asked| asked.session).collect();
     let (nows, counters): (Vec<_>, Vec<_>) = asked.iter().map(|a| (a.now, a.counter)).unzip();
     let rows = sqlx::query!(
         r#"SELECT a.position AS "position!", u.id, u.username, u.email, u.display_name, u.bio, u.created_at,
                   ARRAY(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS "roles!",
-                  (s.last_seen_at < a.now - $5::interval OR s.seen_counter < a.counter) AS "due!"
-           FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[])
-                WITH ORDINALITY AS a (session, "user", now, counter, position)
+                  (s.last_seen_at < a.now - $4::interval OR s.seen_counter < a.counter) AS "due!"
+           FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[])
+                WITH ORDINALITY AS a (session, now, counter, position)
            JOIN sessions s ON s.id = a.session
            JOIN users u ON u.id = s.user_id
-           WHERE u.id = a."user" AND u.status = 'active' AND s.revoked_at IS NULL
+           WHERE u.status = 'active' AND s.revoked_at IS NULL
              AND s.idle_until > a.now AND s.absolute_until > a.now"#,
         &sessions,
-        &users,
         &nows,
         &counters,
         SEEN_EVERY as Duration,
@@ -211,6 +246,11 @@ async fn look(db: impl PgExecutor<'_>, asked: &[Asked]) -> Result<Vec<Option<Fou
     .await?;
     let mut found: Vec<Option<Found>> = asked.iter().map(|_| None).collect();
     for row in rows {
+        let at = usize::try_from(row.position - 1).unwrap_or(usize::MAX);
+        // A session of somebody else's is none.
+        if asked[at].user != row.id {
+            continue;
+        }
         let profile = Profile {
             id: row.id,
             username: row.username,
@@ -220,18 +260,16 @@ async fn look(db: impl PgExecutor<'_>, asked: &[Asked]) -> Result<Vec<Option<Fou
             roles: parse_roles(&row.roles),
             created_at: row.created_at,
         };
-        let place = usize::try_from(row.position - 1).ok().and_then(|at| found.get_mut(at));
-        *place.expect("positions are those of what was asked") =
-            Some(Found { profile, due: row.due });
+        found[at] = Some(Found { profile, due: row.due });
     }
     Ok(found)
 }
 
-/// Writes down that sessions were seen: those whose row nobody holds, for to wait for one row with
-/// others locked could be a deadlock. Returns them.
-async fn mark(db: impl PgExecutor<'_>, due: &[&Asked]) -> Result<HashSet<Uuid>, Error> {
-    let sessions: Vec<_> = due.iter().map(|asked| asked.session).collect();
-    let (nows, counters): (Vec<_>, Vec<_>) = due.iter().map(|a| (a.now, a.counter)).unzip();
+/// Writes down that sessions were seen, those whose row nobody holds: waiting for one row while holding
+/// others could deadlock. Returns them.
+async fn mark(db: impl PgExecutor<'_>, due: &[(Asked, Profile)]) -> Result<HashSet<Uuid>, Error> {
+    let sessions: Vec<_> = due.iter().map(|(asked, _)| asked.session).collect();
+    let (nows, counters): (Vec<_>, Vec<_>) = due.iter().map(|(a, _)| (a.now, a.counter)).unzip();
     let seen = sqlx::query_scalar!(
         r#"WITH due AS (
                SELECT session, max(now) AS now, max(counter) AS counter
