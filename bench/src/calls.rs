@@ -1,4 +1,4 @@
-//! `calls`: `GET /me` and refreshes a second, and beside them the same statements under pgbench.
+//! `calls`: `GET /me` and refreshes a second, and beside them the statements of a lone call under pgbench.
 //!
 //! Phases of Keywire and of pgbench take turns on the same cores, with the same Postgres, as many
 //! connections and a session for each. What pgbench reaches is what a statement for each call allows.

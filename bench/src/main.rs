@@ -52,7 +52,7 @@ enum Run {
     LoginEqual(login_equal::Options),
     /// What a login costs beside its hash: one at a time, and at saturation.
     LoginSplit(login_split::Options),
-    /// `GET /me` and refreshes a second, beside the same statements under pgbench.
+    /// `GET /me` and refreshes a second, beside the statements of a lone call under pgbench.
     Calls(calls::Options),
     /// Durable rooms over `keywire.v1`: publishing, delivering, resuming, and idle subscriptions.
     Rooms(rooms::Options),

@@ -211,7 +211,6 @@ impl Shard {
                 }
             }
             Envelope::Member { room, change } => self.member_changed(&room, change),
-            Envelope::Ended { room } => self.room_ended(&room),
             Envelope::Muted { room, change, done } => {
                 for client in self.clients_of(change.user) {
                     client.mute_changed(&room, change);

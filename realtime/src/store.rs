@@ -232,11 +232,6 @@ impl Store {
         node.tell_all(|| Envelope::Member { room: Arc::clone(room), change });
     }
 
-    /// Tells all shards that a room has ended.
-    pub(crate) fn ended(node: &Shared, room: &Arc<Room>) {
-        node.tell_all(|| Envelope::Ended { room: Arc::clone(room) });
-    }
-
     /// Tells all shards until when a user may say nothing in a room, and waits until that holds on each.
     pub(crate) async fn mute_changed(node: &Shared, room: &Arc<Room>, change: MuteChange) {
         let mut holds = Vec::new();

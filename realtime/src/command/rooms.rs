@@ -130,8 +130,8 @@ impl Caller<'_> {
         } else {
             self.change_unlogged(&opened, change).await?
         };
-        if let Change::Leave { .. } = change {
-            self.tell_end(&opened).await;
+        if let Change::Leave { subject } = change {
+            self.tell_end(&opened, subject).await;
         }
         Ok(reply)
     }
@@ -170,13 +170,13 @@ impl Caller<'_> {
         Err(Refusal::of(ErrorCode::TooManyRooms, "They own as many rooms as they may."))
     }
 
-    /// Ends the subscriptions to a room that has ended. Should that not be known, they hear nothing more
-    /// there either.
-    async fn tell_end(&self, room: &Arc<hub::Room>) {
+    /// Ends the subscriptions of whom a room has ended with. Should that not be known, they hear nothing
+    /// more there either.
+    async fn tell_end(&self, room: &Arc<hub::Room>, subject: Uuid) {
         let id = room.id.0;
         let asking = self.store.ask(async move |store| rooms::has_ended(store.db.pool(), id).await);
         if let Ok(true) = asking.await {
-            Store::ended(self.client.node(), room);
+            Store::ended(self.client.node(), room, subject);
         }
     }
 

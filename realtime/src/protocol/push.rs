@@ -12,7 +12,7 @@ pub enum Push<'a> {
     Welcome(Welcome),
     /// What follows in a room does not join what the client has: it must forget that.
     Reset(Reset<'a>),
-    /// The subscription has ended: the room has, or the user is no longer a member of this private one.
+    /// The subscription has ended: the user is no longer a member of this private room.
     Unsubscribed {
         /// The room.
         room: &'a str,

@@ -217,14 +217,7 @@ impl Client {
         let found = subscriptions.iter_mut().find(|one| one.part.room.id == room.id);
         let is_news = found.is_some_and(|subscription| subscription.changed(change));
         drop(subscriptions);
-        if is_news && change.role.is_none() && !room.is_public {
-            self.turn_away(room);
-        }
-    }
-
-    /// The room is there no more for this client.
-    pub(super) fn turn_away(&self, room: &Room) {
-        if self.unsubscribe(&room.name) {
+        if is_news && change.role.is_none() && !room.is_public && self.unsubscribe(&room.name) {
             self.say(&Push::Unsubscribed { room: &room.name }.encode());
         }
     }

@@ -278,17 +278,6 @@ impl Shard {
         }
     }
 
-    /// Ends the subscriptions to a room here, and says so: its name is free for another one.
-    pub(super) fn room_ended(self: &Rc<Self>, room: &Room) {
-        let Some(part) = self.known(room) else { return };
-        let members = part.members.borrow();
-        let theirs: Vec<_> = members.iter().map(|one| Rc::clone(&one.connection)).collect();
-        drop(members);
-        for connection in theirs {
-            Client::new(Rc::clone(self), connection).turn_away(room);
-        }
-    }
-
     /// The user's connections here.
     pub(super) fn clients_of(self: &Rc<Self>, user: Uuid) -> impl Iterator<Item = Client> {
         let theirs = self.users.borrow().get(&user).cloned().unwrap_or_default();

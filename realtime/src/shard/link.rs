@@ -78,11 +78,6 @@ pub(crate) enum Envelope {
         /// Who, and what.
         change: RoleChange,
     },
-    /// A room has ended: nothing more is said in it.
-    Ended {
-        /// The room.
-        room: Arc<Room>,
-    },
     /// Somebody may say nothing in a room until then, or may speak.
     Muted {
         /// The room.

@@ -1,6 +1,7 @@
 //! Appending to a room's log, and telling whoever follows it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use shared::db::log::{Append, NewEntry, Outcome};
 use shared::db::members::Role;
@@ -12,7 +13,7 @@ use crate::auth::Identity;
 use crate::hub::{Room, Shared};
 use crate::log::Unanswered;
 use crate::protocol::{Entry, ErrorCode, Refusal, Reply, Sender, Stored, encode_entry};
-use crate::room::{Effect, Row};
+use crate::room::{Effect, RoleChange, Row};
 use crate::shard::home::News;
 
 /// What was appended.
@@ -72,6 +73,19 @@ impl Store {
             drop(done.send(appended));
         });
         async move { outcome.await.unwrap_or_else(|_| Err(ErrorCode::Unavailable.into())) }
+    }
+
+    /// Tells all shards that a room has ended with this user. It is not public any more, so that it is closed
+    /// to who was in it, and its name is free for another one.
+    pub(crate) fn ended(node: &Shared, room: &Room, user: Uuid) {
+        let Room { id, keeping, home, .. } = *room;
+        let (name, members, pausing) = (room.name.clone(), Box::default(), AtomicUsize::default());
+        let closed = Room { id, name, keeping, is_public: false, home, members, pausing };
+        Self::member_changed(
+            node,
+            &Arc::new(closed),
+            RoleChange { user, role: None, version: None },
+        );
     }
 }
 

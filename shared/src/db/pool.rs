@@ -113,7 +113,7 @@ impl Pool {
         &self.0.manager().options
     }
 
-    /// A connection for a transaction.
+    /// A connection for a transaction, or for statements one after another.
     ///
     /// # Errors
     /// When there is none in time.
@@ -159,6 +159,11 @@ impl Lent {
         let transaction = Connection::begin(&mut **connection).await?;
         *is_beginning = false;
         Ok(transaction)
+    }
+
+    /// Its statements were answered whole: it goes back as it is.
+    pub(super) fn settle(&mut self) {
+        self.is_settled = true;
     }
 }
 

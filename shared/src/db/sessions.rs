@@ -36,6 +36,8 @@ pub(super) const SEEN_EVERY: Duration = Duration::from_mins(1);
 /// - `own`: as `write`, without `seen`: for statements that change the caller's own session row, which
 ///   a statement may change only once.
 ///
+/// `together` and [`look_at`] ask the same of many sessions at once: what changes here changes there.
+///
 /// The first parameters are the check's: `$1` the session, `$2` the user, `$3` now, `$4` the token's
 /// counter, `$5` since when a session counts as seen. The statement's own begin at `$6`, and its text
 /// goes on behind the CTEs: with `SELECT`, or with a comma and a further one.

@@ -52,7 +52,7 @@ impl Database {
                 "DATABASE_TIMEOUT",
                 "2s",
                 ("100ms", "10min"),
-                "Longest wait for a connection and a statement's answer together; then 503. A quarter of it is for the answer of a connection that is tried, and for session checks that share a statement.",
+                "Longest wait for a connection and a statement's answer together; then 503. A connection that is tried has a quarter of it to answer, and so have session checks that share a statement; after those fail, none is shared for as long as the whole.",
             ),
             trusted_idle: reader.get_in(
                 "DATABASE_TRUSTED_IDLE",

@@ -63,7 +63,7 @@ export interface RoomEvents {
   reset: Reset;
   /** The node follows up: at first, and after each reconnect. */
   subscribed: Subscribed;
-  /** The room has ended, or you are no longer a member of this private one. */
+  /** You are no longer a member of this private room, or were the last one of a room, which has ended. */
   unsubscribed: undefined;
   /** The subscription was refused, and is not tried again. */
   error: KeywireError;

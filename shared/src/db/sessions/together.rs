@@ -1,16 +1,16 @@
 //! Session checks that are made together while many are wanted at once.
 //!
-//! A check on its own is one statement. While one is under way, those who come wait for each other, and
-//! share the next statement that reads and, for the sessions that are due, one that writes. Nobody is
-//! answered by a statement that began before they asked, so a revocation holds on the very next call
-//! here, too. Whoever is not answered, because the statement failed or because somebody else holds the
-//! session's row, makes a check of their own: nobody pays for another's session.
+//! A check on its own is one statement. Those who come while one is under way are gathered, and share a
+//! statement that reads and, for the sessions that are due, one that writes. Nobody is answered by a
+//! statement that began before they asked, so a revocation holds on the very next call here, too. Whoever
+//! is not answered, because the statement failed or because somebody else holds the session's row, makes
+//! a check of their own: nobody pays for another's session.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use uuid::Uuid;
@@ -25,8 +25,8 @@ use crate::db::profile::Profile;
 const SHARING: usize = 100;
 /// Most checks that wait. Whoever comes then makes their own.
 const WAITING: usize = 10_000;
-/// The part of `DATABASE_TIMEOUT` that shared statements have. Whoever comes while they fail has waited
-/// that long when it makes a check of its own.
+/// The part of `DATABASE_TIMEOUT` that shared statements have: when they fail, most of it is left for
+/// checks on one's own.
 const PART: u32 = 4;
 /// How long statements go on being shared when nobody waits. No setting: about as long as those who were
 /// answered together take to ask again.
@@ -147,29 +147,45 @@ impl Checks {
         next
     }
 
-    /// Answers those who can be.
-    async fn answer(&self, asked: Vec<Asked>) -> Result<(), Error> {
-        let found = look(&self.pool, &asked).await?;
-        let mut due = Vec::new();
-        for (asked, found) in asked.into_iter().zip(found) {
-            match found {
-                Some(Found { profile, due: true }) => due.push((asked, profile)),
-                found => asked.answer(found.map(|found| found.profile)),
-            }
+    /// Shares statements among these.
+    ///
+    /// # Errors
+    /// The statement's, or there is no connection: whoever was not answered checks alone.
+    async fn share(&self, asked: Vec<Asked>) -> Result<(), Error> {
+        // The wait for a connection is that of everybody, and says nothing of the statements.
+        let mut db = self.pool.lend().await?;
+        let answered = tokio::time::timeout(self.timeout / PART, answer(&mut db, asked)).await;
+        let answered = answered.unwrap_or(Err(Error::Silent));
+        match &answered {
+            Ok(()) => db.settle(),
+            Err(_) => self.lock().paused = Some(Instant::now() + self.timeout),
         }
-        if due.is_empty() {
-            return Ok(());
-        }
-        let seen = mark(&self.pool, &due).await?;
-        for (asked, profile) in due.into_iter().filter(|(asked, _)| seen.contains(&asked.session)) {
-            asked.answer(Some(profile));
-        }
-        Ok(())
+        answered
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Answers those who can be.
+async fn answer(db: &mut PgConnection, asked: Vec<Asked>) -> Result<(), Error> {
+    let found = look(&mut *db, &asked).await?;
+    let mut due = Vec::new();
+    for (asked, found) in asked.into_iter().zip(found) {
+        match found {
+            Some(Found { profile, due: true }) => due.push((asked, profile)),
+            found => asked.answer(found.map(|found| found.profile)),
+        }
+    }
+    if due.is_empty() {
+        return Ok(());
+    }
+    let seen = mark(db, &due).await?;
+    for (asked, profile) in due.into_iter().filter(|(asked, _)| seen.contains(&asked.session)) {
+        asked.answer(Some(profile));
+    }
+    Ok(())
 }
 
 impl Asked {
@@ -193,11 +209,13 @@ impl Service {
                     Err(_) => return,
                 }
             }
-            let patience = checks.timeout / PART;
-            let answered = tokio::time::timeout(patience, checks.answer(asked)).await;
-            if let Err(error) = answered.unwrap_or(Err(Error::Silent)) {
-                tracing::warn!(%error, "shared session checks failed: each is made on its own");
-                checks.lock().paused = Some(Instant::now() + checks.timeout);
+            if let Err(error) = checks.share(asked).await {
+                let said = "shared session checks failed: each is made on its own";
+                if error.is_passing() {
+                    tracing::warn!(%error, "{said}");
+                } else {
+                    tracing::error!(%error, "{said}");
+                }
                 return;
             }
         }
@@ -246,7 +264,7 @@ async fn look(db: impl PgExecutor<'_>, asked: &[Asked]) -> Result<Vec<Option<Fou
     .await?;
     let mut found: Vec<Option<Found>> = asked.iter().map(|_| None).collect();
     for row in rows {
-        let at = usize::try_from(row.position - 1).unwrap_or(usize::MAX);
+        let at = usize::try_from(row.position - 1).expect("positions count from 1");
         // A session of somebody else's is none.
         if asked[at].user != row.id {
             continue;
