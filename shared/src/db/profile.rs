@@ -26,3 +26,20 @@ pub struct Profile {
     /// When it was made.
     pub created_at: OffsetDateTime,
 }
+
+/// The profile in a row with its columns: the rows of each statement are a type of their own.
+macro_rules! profile_of {
+    ($row:expr) => {{
+        let row = $row;
+        $crate::db::profile::Profile {
+            id: row.id,
+            username: row.username,
+            display_name: row.display_name,
+            bio: row.bio,
+            email: row.email,
+            roles: $crate::db::sessions::parse_roles(&row.roles),
+            created_at: row.created_at,
+        }
+    }};
+}
+pub(super) use profile_of;

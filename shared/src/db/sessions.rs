@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Error;
-use super::profile::Profile;
+use super::profile::{Profile, profile_of};
 use crate::access_token::Claims;
 use crate::role::Role;
 
@@ -99,15 +99,7 @@ async fn check(
     .fetch_optional(db)
     .await?
     .ok_or(Error::SessionRevoked)?;
-    Ok(Profile {
-        id: row.id,
-        username: row.username,
-        display_name: row.display_name,
-        bio: row.bio,
-        email: row.email,
-        roles: parse_roles(&row.roles),
-        created_at: row.created_at,
-    })
+    Ok(profile_of!(row))
 }
 
 /// A session, as it is found without its token.

@@ -6,13 +6,13 @@ use sqlx::{PgExecutor, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Profile;
+use super::{Profile, profile_of};
 use crate::access_token::Claims;
 use crate::credentials::{Bio, DisplayName};
 use crate::db::buckets::{Bucket, taking};
 use crate::db::members::inherit;
 use crate::db::pool::Pool;
-use crate::db::sessions::{checked, parse_roles};
+use crate::db::sessions::checked;
 use crate::db::{Error, admins, notices, users};
 use crate::extract::{Caller, Change};
 use crate::password::Stored;
@@ -58,7 +58,7 @@ pub async fn change(
                SELECT $3, 'user_updated', caller.id, caller.id, session, $10::text::inet, $11, $12
                FROM caller JOIN changed ON changed.id = caller.id
            )
-           SELECT caller.id, username, new_name, new_bio, email, roles AS "roles!", created_at,
+           SELECT caller.id, username, new_name AS display_name, new_bio AS bio, email, roles AS "roles!", created_at,
                   EXISTS (SELECT FROM differs) AND NOT EXISTS (SELECT FROM changed) AS "refused!",
                   (SELECT tat FROM filled) AS tat
            FROM caller JOIN wish ON wish.id = caller.id"#;
@@ -81,15 +81,7 @@ pub async fn change(
     if row.refused {
         return Ok(Err(bucket.free_at(row.tat, now)));
     }
-    Ok(Ok(Profile {
-        id: row.id,
-        username: row.username,
-        display_name: row.new_name,
-        bio: row.new_bio,
-        email: row.email,
-        roles: parse_roles(&row.roles),
-        created_at: row.created_at,
-    }))
+    Ok(Ok(profile_of!(row)))
 }
 
 /// Sets the caller's password, ends their other sessions, voids their links, tells them by mail and the

@@ -15,11 +15,11 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use uuid::Uuid;
 
-use super::{SEEN_EVERY, counter, parse_roles};
+use super::{SEEN_EVERY, counter};
 use crate::access_token::Claims;
 use crate::db::Error;
 use crate::db::pool::Pool;
-use crate::db::profile::Profile;
+use crate::db::profile::{Profile, profile_of};
 
 /// Most checks in one statement: with more of them the first would wait for the last.
 const SHARING: usize = 100;
@@ -269,16 +269,7 @@ async fn look(db: impl PgExecutor<'_>, asked: &[Asked]) -> Result<Vec<Option<Fou
         if asked[at].user != row.id {
             continue;
         }
-        let profile = Profile {
-            id: row.id,
-            username: row.username,
-            display_name: row.display_name,
-            bio: row.bio,
-            email: row.email,
-            roles: parse_roles(&row.roles),
-            created_at: row.created_at,
-        };
-        found[at] = Some(Found { profile, due: row.due });
+        found[at] = Some(Found { due: row.due, profile: profile_of!(row) });
     }
     Ok(found)
 }
